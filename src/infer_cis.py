@@ -1,0 +1,123 @@
+"""Segment the cells of one image (or of many) with an ensemble of models.
+
+    python src/infer_cis.py
+    python src/infer_cis.py --image my_image.tif
+    python src/infer_cis.py --image 'folder/*.png' --save labels rois csv --out_dir results
+    python src/infer_cis.py --image X --weights 'a.pth b.pth'
+
+Writes <out_dir>/<image name>: the image with the cells' outlines and scores (in percent).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.inputs import list_images, output_names
+from utils.runtime import PRECISIONS, InputError, StageTimer, run_script
+
+if TYPE_CHECKING:
+    from utils.ensemble import Ensemble
+    from utils.instances import Instances
+
+PUBLISHED = [f"models/pretrained_models/pseudo_round{i}_model.pth" for i in (1, 2)]
+BUNDLED = ["models/demo_model_1.pth", "models/demo_model_2.pth"]
+DEMO_IMAGES = ["demo_images/7ae19de7bc2a.png", "demo_images/simulated_cort.png"]
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--image", nargs="+", help="image file(s), folder(s) or pattern(s); default: a demo image")
+    add("--weights", nargs="+", help="checkpoint(s), also as one string separated by spaces")
+    add("--out_dir", default="demo_outputs", help="folder of the results (default: %(default)s)")
+    add(
+        "--save",
+        nargs="+",
+        default=[],
+        choices=("labels", "rois", "coco", "csv"),
+        help="further files: label image (TIFF), ImageJ ROIs (zip), COCO JSON, measurements (CSV)",
+    )
+    add("--score_thr", type=float, help="least score of a cell (default: by class, from the models)")
+    add("--tta", action="store_true", help="also look at the mirrored image: slower, a bit better")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add("--precision", choices=PRECISIONS, default="auto")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    if args.score_thr is not None and not 0 <= args.score_thr <= 1:
+        raise InputError(f"--score_thr {args.score_thr}: not between 0 and 1")
+    weights = choose_weights(args.weights)
+    images = list_images(args.image or [next(path for path in DEMO_IMAGES if Path(path).is_file())])
+    ensemble = build_ensemble(weights, args)
+    failures = 0
+    for path, name in zip(images, output_names(images), strict=True):
+        try:
+            segment_file(ensemble, path, Path(args.out_dir) / name, args.save)
+        except InputError as error:
+            if len(images) == 1:
+                raise
+            failures += 1
+            print(f"error: {error}", file=sys.stderr)
+    if failures:
+        raise InputError(f"{failures} of {len(images)} images failed, see above; the rest is done")
+
+
+def choose_weights(weights: list[str] | None) -> list[str]:
+    """Paths as given, or the published models where they are, or the bundled ones."""
+    if weights is not None:
+        return [path for entry in weights for path in entry.split()]
+    if all(Path(path).is_file() for path in PUBLISHED):
+        return PUBLISHED
+    print(
+        "Using the small bundled demonstration models; "
+        "`bash download_models.sh` fetches the published gold-medal models."
+    )
+    return BUNDLED
+
+
+def build_ensemble(weights: list[str], args: argparse.Namespace) -> Ensemble:
+    """Load the models onto the device that the arguments ask for."""
+    from utils.ensemble import load_ensemble
+    from utils.runtime import resolve_device, resolve_precision
+
+    device = resolve_device(args.device)
+    dtype = resolve_precision(args.precision, device)
+    return load_ensemble(weights, device, dtype, score_thr=args.score_thr, tta=args.tta)
+
+
+def segment_file(ensemble: Ensemble, path: Path, picture: Path, save: list[str]) -> None:
+    """Segment one image, write the results beside `picture`, and print a summary."""
+    from utils.images import read_image
+    from utils.outputs import WRITERS, write_picture
+    from utils.visualization import draw_instances
+
+    timer = StageTimer()
+    with timer.stage("read"):
+        image = read_image(path)
+    instances = ensemble.predict(image, timer)
+    with timer.stage("write"):
+        for name in save:
+            suffix, write = WRITERS[name]
+            write(picture.with_name(picture.stem + suffix), image, instances, ensemble.class_names)
+        write_picture(picture, draw_instances(image, instances))
+    print(f"{path} -> {picture}: {summary(instances, ensemble.class_names)}")
+    print("  " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in timer.seconds.items()))
+
+
+def summary(instances: Instances, class_names: tuple[str, ...]) -> str:
+    """For example `12 cells (12 cort), mean score 0.87`."""
+    if not len(instances):
+        return "no cells found"
+    counts = [int((instances.labels == label).sum()) for label in range(len(class_names))]
+    by_class = ", ".join(f"{n} {name}" for n, name in zip(counts, class_names, strict=True) if n)
+    return f"{len(instances)} cells ({by_class}), mean score {instances.scores.mean():.2f}"
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args())

@@ -1,0 +1,169 @@
+"""`Detector`: one model at inference, from an image to boxes and mask probabilities.
+
+The backbone runs once per image: `features` first, then boxes from them, then masks of any boxes.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmcv.runner import BaseModule
+from torch import nn
+
+from utils.instances import Boxes
+from utils.models import build_model, load_checkpoint, load_weights, run_in_dtype
+
+MASK_CHUNK = 512  # boxes that the mask head takes at a time; bounds the memory
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the backbone and neck make of one image.
+
+    Attributes:
+        maps: feature maps, each float32 [1, channels, height, width].
+        image_size: (height, width) of the original image in pixels.
+        scale: network input pixels per original pixel in x and y.
+        img_meta: mmdet's description of the network input.
+    """
+
+    maps: Sequence[torch.Tensor]
+    image_size: tuple[int, int]
+    scale: tuple[float, float]
+    img_meta: dict
+
+
+class Detector:
+    """A trained model on a device.
+
+    Args:
+        model: mmdet two-stage detector with a mask head; it is put into evaluation mode.
+        inference: `short_side`, `long_side`, `pixel_mean`, `pixel_std`, `size_divisor`,
+            `confidence`, as in `configs/_base_/cells.py`.
+        class_names: in the order of the model's labels.
+        device: where the model lies.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inference: dict,
+        class_names: Sequence[str],
+        device: torch.device,
+    ) -> None:
+        self.model = model.eval()
+        self.inference = inference
+        self.class_names = tuple(class_names)
+        self.device = device
+        self._box_head = _without_masks(model.roi_head)
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device, dtype: torch.dtype) -> Detector:
+        """Build the model that a checkpoint describes and load its weights.
+
+        Raises:
+            InputError: the file is missing, no checkpoint of ours, or does not fit its description.
+        """
+        checkpoint = load_checkpoint(path)
+        meta = checkpoint["meta"]
+        model = build_model(json.loads(meta["model"]))
+        load_weights(model, checkpoint["state_dict"], path)
+        model.to(device).requires_grad_(False)
+        run_in_dtype(model, dtype, device.type)
+        return cls(model, json.loads(meta["inference"]), meta["class_names"], device)
+
+    @torch.inference_mode()
+    def features(self, image: np.ndarray) -> Features:
+        """Run backbone and neck.
+
+        Args:
+            image: uint8 [height, width, 3], BGR.
+        """
+        height, width = image.shape[:2]
+        resized = self._resize(image)
+        new_height, new_width = resized.shape[:2]
+        scale = (new_width / width, new_height / height)
+        divisor = self.inference["size_divisor"]
+        padded_height = -(-new_height // divisor) * divisor
+        padded_width = -(-new_width // divisor) * divisor
+        pixels = torch.from_numpy(resized).to(self.device).permute(2, 0, 1).float()
+        mean = pixels.new_tensor(self.inference["pixel_mean"])[:, None, None]
+        std = pixels.new_tensor(self.inference["pixel_std"])[:, None, None]
+        batch = pixels.new_zeros(1, 3, padded_height, padded_width)
+        batch[0, :, :new_height, :new_width] = (pixels - mean) / std
+        img_meta = dict(
+            img_shape=(new_height, new_width, 3),
+            pad_shape=(padded_height, padded_width, 3),
+            ori_shape=image.shape,
+            scale_factor=np.array([*scale, *scale], np.float32),
+            flip=False,
+        )
+        maps = self.model.extract_feat(batch)
+        return Features(maps, (height, width), scale, img_meta)
+
+    def _resize(self, image: np.ndarray) -> np.ndarray:
+        """Short side to `short_side`, unless the long side would exceed `long_side`."""
+        height, width = image.shape[:2]
+        factor = min(
+            self.inference["short_side"] / min(height, width),
+            self.inference["long_side"] / max(height, width),
+        )
+        size = max(1, round(width * factor)), max(1, round(height * factor))
+        return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+
+    @torch.inference_mode()
+    def boxes(self, features: Features) -> Boxes:
+        """Proposals, box heads and class-wise NMS as the model's `test_cfg` says."""
+        metas = [features.img_meta]
+        proposals = self.model.rpn_head.simple_test_rpn(features.maps, metas)
+        (per_class,) = self._box_head.simple_test(features.maps, proposals, metas, rescale=True)
+        boxes = np.concatenate(per_class)
+        labels = np.repeat(np.arange(len(per_class)), [len(rows) for rows in per_class])
+        return Boxes(boxes[:, :4], boxes[:, 4], labels)
+
+    @torch.inference_mode()
+    def mask_probabilities(self, features: Features, boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Run the mask head on given boxes.
+
+        Args:
+            boxes: float32 [N, 4], x1 y1 x2 y2 in original pixels.
+            labels: int64 [N], which class's mask to take.
+
+        Returns:
+            float32 [N, S, S], probability of foreground on a grid over each box.
+        """
+        scale = np.array([*features.scale, *features.scale], np.float32)
+        rois = torch.zeros(len(boxes), 5, device=self.device)  # column 0: image 0
+        rois[:, 1:] = torch.as_tensor(boxes * scale)
+        classes = torch.as_tensor(labels, device=self.device)
+        chunks = [
+            self._mask_head(features.maps, *chunk).cpu().numpy()
+            for chunk in zip(rois.split(MASK_CHUNK), classes.split(MASK_CHUNK), strict=True)
+        ]
+        return np.concatenate(chunks)
+
+    def _mask_head(self, maps, rois: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Mean over the stages of a cascade, or the one mask head's answer."""
+        head = self.model.roi_head
+        if isinstance(head.mask_head, nn.ModuleList):
+            stages = [head._mask_forward(i, maps, rois) for i in range(len(head.mask_head))]
+        else:
+            stages = [head._mask_forward(maps, rois)]
+        probabilities = torch.stack([stage["mask_pred"].sigmoid() for stage in stages]).mean(dim=0)
+        channels = probabilities.shape[1]
+        chosen = labels if channels > 1 else torch.zeros_like(labels)  # 1: class-agnostic
+        return probabilities[torch.arange(len(rois), device=rois.device), chosen]
+
+
+def _without_masks(roi_head: BaseModule) -> BaseModule:
+    """The same RoI head and weights, whose `simple_test` stops at the boxes."""
+    box_head = copy.copy(roi_head)
+    box_head._modules = {k: v for k, v in roi_head._modules.items() if k != "mask_head"}
+    return box_head

@@ -1,0 +1,98 @@
+"""What carries predictions of one image between stages: `Boxes`, and `Instances` with masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Detected boxes of one image, before they have masks; fields of equal length N.
+
+    Attributes:
+        boxes: float32 [N, 4], x1 y1 x2 y2 in pixels of the original image.
+        scores: float32 [N] in [0, 1].
+        labels: int64 [N], index into the class names.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, index: np.ndarray | slice) -> Boxes:
+        """Select by a boolean mask, an index array or a slice."""
+        return Boxes(self.boxes[index], self.scores[index], self.labels[index])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Boxes]) -> Boxes:
+        """Boxes of several models or views, one after the other."""
+        return cls(
+            np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Predicted instances of one image; all fields but `image_size` have length N and are indexed together.
+
+    A soft mask is kept as a crop, never as a full frame: 500 instances in 704x520 are 2 MB instead of 730 MB.
+
+    Attributes:
+        image_size: (height, width) of the image in pixels.
+        boxes: float32 [N, 4], x1 y1 x2 y2 in pixels of the original image.
+        scores: float32 [N] in [0, 1].
+        labels: int64 [N], index into the class names.
+        masks: N arrays float32 [h, w], foreground probability of each pixel of the crop, 0 outside it.
+        offsets: int64 [N, 2], x y of each crop's top left pixel in the image. Crops lie inside the image.
+    """
+
+    image_size: tuple[int, int]
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    masks: Sequence[np.ndarray]
+    offsets: np.ndarray
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.boxes), len(self.scores), len(self.labels), len(self.masks), len(self.offsets)}
+        if len(lengths) != 1:
+            raise ValueError(f"fields of different lengths: {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, index: np.ndarray | slice) -> Instances:
+        """Select instances by a boolean mask, an index array or a slice."""
+        chosen = np.arange(len(self))[index]
+        return replace(
+            self,
+            boxes=self.boxes[chosen],
+            scores=self.scores[chosen],
+            labels=self.labels[chosen],
+            masks=[self.masks[i] for i in chosen],
+            offsets=self.offsets[chosen],
+        )
+
+    @classmethod
+    def empty(cls, image_size: tuple[int, int]) -> Instances:
+        """No instance: a normal answer."""
+        return cls(
+            image_size,
+            boxes=np.zeros((0, 4), np.float32),
+            scores=np.zeros(0, np.float32),
+            labels=np.zeros(0, np.int64),
+            masks=[],
+            offsets=np.zeros((0, 2), np.int64),
+        )
+
+    def sorted_by_score(self) -> Instances:
+        """Highest score first; ties keep their order."""
+        return self[np.argsort(-self.scores, kind="stable")]

@@ -1,0 +1,157 @@
+"""What every script shares: errors for the user, atomic outputs, device, precision and seeds.
+
+Heavy imports stay inside functions, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+class InputError(Exception):
+    """Bad input from the user.
+
+    Args:
+        message: one line that names the file or flag and the remedy.
+        details: the single problems, where a report lists several; printed above the message.
+    """
+
+    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        super().__init__(" ".join(message.split()))
+        self.details = list(details)
+
+
+def run_script(
+    main: Callable[[argparse.Namespace], int | None], args: argparse.Namespace
+) -> NoReturn:
+    """Run `main(args)` and exit with what it returns (None is 0), or with 2 for an `InputError`."""
+    try:
+        sys.exit(main(args) or 0)
+    except InputError as error:
+        for line in (*error.details, f"error: {error}"):
+            print(line, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` (same suffix); rename it to `path` on success only.
+
+    The folder is created. On an exception the temporary file is removed and `path` stays as it was.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes the file private; an output gets the permissions of any other new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn `--device` (auto, cpu, cuda, cuda:N) into a torch device.
+
+    Raises:
+        InputError: the device was asked for by name and is not there; there is no silent fallback.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"--device {name}: unknown; use auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"--device {name}: not supported; use auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"--device {name}: this machine shows {torch.cuda.device_count()} CUDA device(s); use --device cpu"
+        )
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """Turn `--precision` into the dtype that the networks compute in.
+
+    `auto` is bfloat16 where the hardware multiplies it natively (AVX512-BF16/AMX CPUs, CUDA compute
+    capability 8 and later), else float32.
+
+    Raises:
+        InputError: float16 on a CPU, which has no fast or complete support for it.
+    """
+    import torch
+
+    if name == "auto":
+        if device.type == "cuda":
+            native = torch.cuda.get_device_capability(device) >= (8, 0)
+        else:
+            native = torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if native else torch.float32
+    if name == "fp16" and device.type == "cpu":
+        raise InputError("--precision fp16: needs a GPU; use --precision bf16 or fp32 on a CPU")
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+def seed_everything(*entropy: int) -> None:
+    """Seed Python, NumPy and torch from one or more integers (for example seed, rank, iteration)."""
+    import numpy as np
+    import torch
+
+    # SeedSequence mixes its entropy well, so that neighbouring iterations are not correlated.
+    state = np.random.SeedSequence(entropy).generate_state(2)
+    random.seed(int(state[0]))
+    np.random.seed(state)
+    torch.manual_seed(int(state[1]))
+
+
+class StageTimer:
+    """Adds up the wall time of named stages.
+
+    Example:
+        >>> timer = StageTimer()
+        >>> with timer.stage("read"):
+        ...     pass
+        >>> sorted(timer.seconds)
+        ['read']
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the enclosed block under `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed

@@ -1,0 +1,317 @@
+"""Training: everything that touches mmcv's runner.
+
+The runner, schedule, optimizer and log hooks are mmcv's; what is added here makes a run reproducible
+(a resumed run continues to the same weights), distributed through torch's own DistributedDataParallel,
+and its checkpoints plain data.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from copy import deepcopy
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+import torch.distributed as dist
+from mmcv import Config
+from mmcv.parallel import DataContainer
+from mmcv.runner import Hook, IterBasedRunner, OptimizerHook, build_optimizer
+from mmdet.models.backbones.resnest import SplitAttentionConv2d
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from utils.models import (
+    build_model,
+    describe_model,
+    load_checkpoint,
+    load_weights,
+    run_in_dtype,
+    save_checkpoint,
+)
+from utils.runtime import InputError, seed_everything
+
+
+def training_pipeline(config: Config) -> list[dict]:
+    """Load, augment as the config says, and normalise as inference does."""
+    inference = config.inference
+    return [
+        dict(type="LoadCellImage"),
+        dict(type="LoadCellAnnotations"),
+        *config.augmentation,
+        dict(
+            type="Normalize", mean=inference.pixel_mean, std=inference.pixel_std, to_rgb=False
+        ),
+        dict(type="Pad", size_divisor=inference.size_divisor),
+        dict(type="DefaultFormatBundle"),
+        dict(
+            type="Collect",
+            keys=["img", "gt_bboxes", "gt_labels", "gt_masks", "gt_bboxes_ignore"],
+            meta_keys=("filename", "img_shape", "pad_shape"),
+        ),
+    ]
+
+
+def scale_schedule(config: Config, images_per_step: int, max_iters: int | None) -> str:
+    """Adapt learning rate and schedule to the number of images a step; in place.
+
+    Linear rule (Goyal et al. 2017, "Accurate, Large Minibatch SGD"): k times the images a step, k
+    times the learning rate, and a k-th of the iterations, so that as many images are seen.
+    `max_iters` replaces the number of iterations; the steps of the schedule move in proportion.
+
+    Returns:
+        One line for the log that says what was done.
+    """
+    factor = images_per_step / config.base_batch_size
+    iterations = max_iters or max(1, round(config.max_iters / factor))
+    shrink = iterations / config.max_iters
+    config.optimizer.lr *= factor
+    schedule = config.lr_config
+    if "step" in schedule:
+        schedule.step = [max(1, round(step * shrink)) for step in schedule.step]
+    if "warmup_iters" in schedule:
+        schedule.warmup_iters = max(1, round(schedule.warmup_iters * shrink))
+    config.max_iters = iterations
+    return (
+        f"{images_per_step} image(s) a step, the config's base is {config.base_batch_size}: "
+        f"learning rate x {factor:g} = {config.optimizer.lr:g}, {iterations} iterations "
+        f"(schedule x {shrink:g})"
+    )
+
+
+def initialise(
+    model: nn.Module, load_from: str | None, class_names: tuple[str, ...], from_scratch: bool
+) -> list[str]:
+    """Fill a new model with weights: from a checkpoint, from published ones, or random.
+
+    Layers of `load_from` whose shape depends on the classes are left to random initialisation when
+    the classes differ.
+
+    Returns:
+        Names of the parameters that `load_from` did not fill.
+
+    Raises:
+        InputError: the published weights are not reachable, or `load_from` does not fit.
+    """
+    if from_scratch or load_from:
+        _forget_pretrained(model)
+    try:
+        model.init_weights()
+    except (URLError, OSError) as error:
+        raise InputError(
+            "the published backbone weights that the config names cannot be downloaded "
+            f"({error}); connect to the internet, or pass --from_scratch or --load_from"
+        ) from error
+    if not load_from:
+        return []
+    checkpoint = load_checkpoint(load_from)
+    source, target = checkpoint["state_dict"], model.state_dict()
+    if tuple(checkpoint["meta"]["class_names"]) == class_names:
+        load_weights(model, source, load_from)
+        return []
+    fitting = {k: v for k, v in source.items() if k in target and v.shape == target[k].shape}
+    # A missing backbone means another architecture, not other classes.
+    if not all(name in fitting for name in target if name.startswith("backbone.")):
+        raise InputError(f"--load_from {load_from}: its architecture differs from --config's")
+    model.load_state_dict(fitting, strict=False)
+    return sorted(set(target) - set(fitting))
+
+
+def _forget_pretrained(model: nn.Module) -> None:
+    for module in model.modules():
+        init = getattr(module, "init_cfg", None)
+        if isinstance(init, dict) and init.get("type") == "Pretrained":
+            # mmdet's own default for a ResNet without pretrained weights
+            module.init_cfg = [
+                dict(type="Kaiming", layer="Conv2d"),
+                dict(type="Constant", val=1, layer=["_BatchNorm", "GroupNorm"]),
+            ]
+
+
+class TrainingModel(nn.Module):
+    """What the runner trains: unpacks batches, moves them to the device, returns the losses.
+
+    mmcv's own data-parallel wrappers do not work with current torch on a GPU.
+
+    Args:
+        detector: mmdet detector on `device`.
+        device: where to train.
+        dtype: what its convolutional parts compute in.
+    """
+
+    def __init__(self, detector: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.detector = detector
+        self.device = device
+        run_in_dtype(detector, dtype, device.type)
+        self.runnable = detector
+        if dist.is_initialized():
+            ids = [device.index] if device.type == "cuda" else None
+            # An image without cells leaves the box and mask branches without gradients.
+            self.runnable = DistributedDataParallel(
+                detector, device_ids=ids, find_unused_parameters=True
+            )
+
+    def train_step(self, batch: dict, optimizer: torch.optim.Optimizer) -> dict:
+        """Losses of one batch, in the form that mmcv's runner expects."""
+        data = {key: _unpack(value, self.device) for key, value in batch.items()}
+        losses = self.runnable(**data, return_loss=True)
+        loss, log_vars = self.detector._parse_losses(losses)
+        return dict(loss=loss, log_vars=log_vars, num_samples=len(data["img_metas"]))
+
+
+def _unpack(container: DataContainer, device: torch.device):
+    (value,) = container.data  # one chunk: a process drives one device
+    if container.cpu_only:
+        return value
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    return [item.to(device, non_blocking=True) for item in value]
+
+
+class CellRunner(IterBasedRunner):
+    """mmcv's runner by iteration, writing plain-data checkpoints and resuming from them.
+
+    Args:
+        description: the `meta` that makes a checkpoint self-describing, see `describe_model`.
+    """
+
+    def __init__(self, *args, description: dict, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.description = description
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename_tmpl: str = "iter_{}.pth",
+        meta: dict | None = None,
+        save_optimizer: bool = True,
+        create_symlink: bool = True,
+    ) -> None:
+        """Write weights, optimizer and progress; `hook_msgs` keeps the best score for a resume."""
+        state = {name: value.cpu() for name, value in self.model.detector.state_dict().items()}
+        meta = {**self.description, "iter": self.iter + 1, "hook_msgs": self.meta["hook_msgs"]}
+        checkpoint = {"meta": meta, "state_dict": state}
+        if save_optimizer:
+            checkpoint["optimizer"] = self.optimizer.state_dict()
+        save_checkpoint(Path(out_dir) / filename_tmpl.format(self.iter + 1), checkpoint)
+
+    def resume(self, path: str) -> None:
+        """Continue where the checkpoint was written."""
+        checkpoint = load_checkpoint(path)
+        if "optimizer" not in checkpoint or "iter" not in checkpoint["meta"]:
+            raise InputError(f"--resume {path}: holds no training state; use --load_from instead")
+        load_weights(self.model.detector, checkpoint["state_dict"], path)
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self._iter = self._inner_iter = checkpoint["meta"]["iter"]
+        self.meta["hook_msgs"] = checkpoint["meta"]["hook_msgs"]
+
+
+class SeedHook(Hook):
+    """Seed every iteration from (seed, rank, iteration): a resumed run draws the same numbers."""
+
+    def __init__(self, seed: int, rank: int) -> None:
+        self.seed = seed
+        self.rank = rank
+
+    def before_train_iter(self, runner: IterBasedRunner) -> None:
+        # the leading 1 keeps these numbers apart from those of the data stream
+        seed_everything(1, self.seed, self.rank, runner.iter)
+
+
+class NormHook(Hook):
+    """Decides whether batch normalisation uses the batch's or the running statistics.
+
+    Running statistics are what inference uses; those of one or two images are a poor estimate, so
+    pretrained weights train with running statistics throughout. Random weights need statistics of
+    the batch at first, until the running ones mean something. Layers inside a split attention see
+    one value a channel and image, of which no statistics can be taken: there it is running
+    statistics always (mean 0, variance 1 unless pretrained; scale and shift are learned).
+
+    Args:
+        live_iters: iterations from the start in which statistics of the batch are used.
+    """
+
+    def __init__(self, live_iters: int) -> None:
+        self.live_iters = live_iters
+
+    def before_train_iter(self, runner: IterBasedRunner) -> None:
+        live = runner.iter < self.live_iters
+        for module in runner.model.modules():
+            if isinstance(module, _BatchNorm):
+                module.train(live)
+        for module in runner.model.modules():
+            if isinstance(module, SplitAttentionConv2d):
+                module.norm1.eval()
+
+
+class CheckpointHook(Hook):
+    """Write `latest.pth` at every interval and at the end."""
+
+    def __init__(self, interval: int) -> None:
+        self.interval = interval
+
+    def after_train_iter(self, runner: IterBasedRunner) -> None:
+        last = runner.iter + 1 == runner.max_iters
+        if runner.rank == 0 and (last or self.every_n_iters(runner, self.interval)):
+            runner.save_checkpoint(runner.work_dir, "latest.pth")
+
+
+def build_runner(
+    config: Config,
+    class_names: tuple[str, ...],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    out_dir: str | Path,
+    logger: logging.Logger,
+    load_from: str | None = None,
+    resume: str | None = None,
+    from_scratch: bool = False,
+) -> CellRunner:
+    """Everything but data and evaluation: model, optimizer, schedule, logs, checkpoints."""
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    model_config = config.model.to_dict() if hasattr(config.model, "to_dict") else config.model
+    seed_everything(0, config.seed)
+    model = build_model(deepcopy(model_config))
+    unfilled = initialise(model, load_from, class_names, from_scratch or bool(resume))
+    if unfilled:
+        logger.info("not in %s, left to random initialisation: %s", load_from, ", ".join(unfilled))
+    runner = CellRunner(
+        TrainingModel(model.to(device), device, dtype),
+        optimizer=build_optimizer(model, config.optimizer),
+        work_dir=str(out_dir),
+        logger=logger,
+        meta={"hook_msgs": {}},
+        max_iters=config.max_iters,
+        description=describe_model(
+            model_config, config.inference, class_names, seed=config.seed
+        ),
+    )
+    runner.timestamp = "train"
+    live = config.live_norm_from_scratch if from_scratch else config.live_norm
+    runner.register_hook(SeedHook(config.seed, rank), priority="HIGHEST")
+    runner.register_hook(NormHook(round(live * config.max_iters)))
+    log_hooks = [dict(type="TextLoggerHook"), dict(type="TensorboardLoggerHook")]
+    runner.register_training_hooks(
+        lr_config=config.lr_config,
+        optimizer_config=OptimizerHook(grad_clip=config.grad_clip),
+        log_config=dict(interval=config.log_interval, hooks=log_hooks),
+    )
+    runner.register_hook(CheckpointHook(config.eval_interval), priority="VERY_LOW")
+    if resume:
+        runner.resume(resume)
+    return runner
+
+
+def silence_known_warnings() -> None:
+    """Hide warnings about versions and APIs that the pinned stack makes pointless to read."""
+    for message in (
+        "On January 1, 2023, MMCV",
+        "pkg_resources is deprecated",
+        "torch.meshgrid",
+        "`torch.cuda.amp",
+    ):
+        warnings.filterwarnings("ignore", message=message)
