@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.inputs import list_images, output_names
-from utils.runtime import PRECISIONS, InputError, StageTimer, run_script
+from utils.runtime import PRECISIONS, InputError, StageTimer, quiet_libraries, run_script
 
 if TYPE_CHECKING:
     from utils.ensemble import Ensemble
@@ -83,6 +83,7 @@ def choose_weights(weights: list[str] | None) -> list[str]:
 
 def build_ensemble(weights: list[str], args: argparse.Namespace) -> Ensemble:
     """Load the models onto the device that the arguments ask for."""
+    quiet_libraries()
     from utils.ensemble import load_ensemble
     from utils.runtime import resolve_device, resolve_precision
 

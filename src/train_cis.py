@@ -11,9 +11,11 @@ one for each GPU: `torchrun --nproc_per_node 4 src/train_cis.py ...`.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
+from pathlib import Path
 
-from utils.runtime import PRECISIONS, run_script
+from utils.runtime import PRECISIONS, InputError, quiet_libraries, run_script
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,43 +48,64 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from utils.training import silence_known_warnings
-
-    silence_known_warnings()
-    from mmcv import Config
+    quiet_libraries()
+    import torch
     from mmcv.utils import get_logger
 
     from utils.annotations import annotation_file, load_annotations
     from utils.dataset import build_loader
-    from utils.models import set_num_classes
     from utils.runtime import resolve_device, resolve_precision
-    from utils.training import build_runner, scale_schedule, training_pipeline
-
-    config = Config.fromfile(args.config)
-    from mmcv import DictAction
-    config.merge_from_dict({k: DictAction._parse_iterable(v) for k, v in (o.split("=", 1) for o in args.cfg_options)})
-    if args.seed is not None:
-        config.seed = args.seed
-    if args.eval_interval:
-        config.eval_interval = args.eval_interval
-    device = resolve_device(args.device)
-    train = load_annotations(
-        annotation_file(args.annotation_dir, "train", args.fold), args.image_dir, args.skip_invalid
+    from utils.training import (
+        build_runner,
+        join_processes,
+        load_config,
+        record_environment,
+        scale_schedule,
+        training_pipeline,
     )
-    set_num_classes(config.model, len(train.class_names))
-    logger = get_logger("cis")
-    logger.info(scale_schedule(config, args.batch_size, args.max_iters))
+
+    check_arguments(args)
+    out_dir = Path(args.out_dir)
+    resume = find_resume(args.resume, out_dir)
+    config = load_config(args.config, args.cfg_options)
+    overrides = {"seed": args.seed, "eval_interval": args.eval_interval}
+    config.merge_from_dict({k: v for k, v in overrides.items() if v is not None})
+    device = resolve_device(args.device)
+    dtype = resolve_precision(args.precision, device)
+    train, valid = (
+        load_annotations(
+            annotation_file(args.annotation_dir, split, args.fold), args.image_dir, args.skip_invalid
+        )
+        for split in ("train", "valid")
+    )
+    if train.class_names != valid.class_names:
+        raise InputError(
+            f"--annotation_dir {args.annotation_dir}: categories of training and validation differ "
+            f"({', '.join(train.class_names)} against {', '.join(valid.class_names)})"
+        )
+    device, rank, world_size = join_processes(device)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("mmcv").setLevel(logging.WARNING)  # it lists how every parameter starts
+    logger = get_logger("training", out_dir / "train.log")
+    rule = scale_schedule(config, args.batch_size * world_size, args.max_iters)
+    logger.info("%d training, %d validation images", len(train.images), len(valid.images))
+    logger.info("classes: %s; %s, %s", ", ".join(train.class_names), device, dtype)
+    logger.info(rule)
     runner = build_runner(
         config,
         train.class_names,
+        valid.images,
         device=device,
-        dtype=resolve_precision(args.precision, device),
-        out_dir=args.out_dir,
+        dtype=dtype,
+        out_dir=out_dir,
         logger=logger,
         load_from=args.load_from,
-        resume=args.resume,
+        resume=resume,
         from_scratch=args.from_scratch,
     )
+    if rank == 0:
+        config.dump(str(out_dir / "config.py"))
+        record_environment(out_dir / "environment.json", sys.argv)
     loader = build_loader(
         train.images,
         training_pipeline(config),
@@ -90,8 +113,34 @@ def main(args: argparse.Namespace) -> None:
         workers=args.workers,
         seed=config.seed,
         start_iter=runner.iter,
+        rank=rank,
+        world_size=world_size,
     )
     runner.run([loader], [("train", 1)])
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raise an `InputError` for impossible options before anything is loaded."""
+    for flag, least in (("batch_size", 1), ("max_iters", 1), ("eval_interval", 1), ("workers", 0)):
+        value = getattr(args, flag)
+        if value is not None and value < least:
+            raise InputError(f"--{flag} {value}: must be at least {least}")
+    if args.load_from and args.resume:
+        raise InputError("--load_from and --resume: give one of them")
+    if args.load_from and args.from_scratch:
+        raise InputError("--load_from and --from_scratch: give one of them")
+    if not Path(args.image_dir).is_dir():
+        raise InputError(f"--image_dir {args.image_dir}: no such folder; see README, 'Your own data'")
+
+
+def find_resume(resume: str | None, out_dir: Path) -> str | None:
+    """The checkpoint to continue from: as given, or for `auto` the latest if there is one."""
+    if resume != "auto":
+        return resume
+    latest = out_dir / "latest.pth"
+    return str(latest) if latest.is_file() else None
 
 
 if __name__ == "__main__":

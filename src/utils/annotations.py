@@ -75,7 +75,7 @@ def load_annotations(
             and `skip_invalid` is False, or nothing valid is left.
     """
     path, image_dir = Path(path), Path(image_dir)
-    coco = _read_coco(path)
+    coco = read_coco(path)
     categories = sorted(coco["categories"], key=lambda category: category["id"])
     label_of = {category["id"]: label for label, category in enumerate(categories)}
     problems = _duplicates(coco)
@@ -179,7 +179,7 @@ def _total_run_length(counts: bytes) -> int:
     return sum(runs) if shift == 0 else -1
 
 
-def _read_coco(path: Path) -> dict:
+def read_coco(path: Path) -> dict:
     remedy = "give a COCO instance annotation file (see README, 'Your own data')"
     try:
         coco = json.loads(path.read_text(encoding="utf-8"))

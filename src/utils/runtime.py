@@ -6,11 +6,13 @@ Heavy imports stay inside functions, so that `--help` answers at once.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +75,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def quiet_libraries() -> None:
+    """Hide what the pinned libraries print at import and no user can act on; call before them."""
+    warnings.filterwarnings("ignore", message="On January 1, 2023, MMCV will release")
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 
 def resolve_device(name: str) -> torch.device:

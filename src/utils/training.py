@@ -7,22 +7,32 @@ and its checkpoints plain data.
 
 from __future__ import annotations
 
+import argparse
+import json
 import logging
-import warnings
+import os
+from collections.abc import Sequence
 from copy import deepcopy
+from datetime import timedelta
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
 import torch.distributed as dist
-from mmcv import Config
+from mmcv import Config, DictAction
 from mmcv.parallel import DataContainer
-from mmcv.runner import Hook, IterBasedRunner, OptimizerHook, build_optimizer
+from mmcv.runner import EvalHook, Hook, IterBasedRunner, OptimizerHook, build_optimizer
+from mmcv.utils import collect_env
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
+from utils.annotations import AnnotatedImage
+from utils.detector import Detector
+from utils.ensemble import Ensemble
+from utils.evaluation import evaluate, summarise
 from utils.models import (
     build_model,
     describe_model,
@@ -30,8 +40,59 @@ from utils.models import (
     load_weights,
     run_in_dtype,
     save_checkpoint,
+    set_num_classes,
 )
-from utils.runtime import InputError, seed_everything
+from utils.runtime import InputError, atomic_path, seed_everything
+
+
+def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
+    """Read a config file and apply `key.subkey=value` overrides.
+
+    Raises:
+        InputError: the file or an override is not readable.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"--config {path}: no such file; the configs are in configs/")
+    try:
+        config = Config.fromfile(path)
+    except Exception as error:  # a config is Python: anything can go wrong in it
+        raise InputError(f"--config {path}: not readable ({error})") from error
+    missing = {"model", "inference", "augmentation", "optimizer", "max_iters"} - set(config)
+    if missing:
+        names = ", ".join(sorted(missing))
+        raise InputError(f"--config {path}: lacks {names}; start from configs/_base_")
+    bad = [pair for pair in overrides if "=" not in pair]
+    if bad:
+        raise InputError(f"--cfg-options {bad[0]}: write KEY=VALUE")
+    if overrides:
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--cfg-options", nargs="+", action=DictAction)
+        config.merge_from_dict(parser.parse_args(["--cfg-options", *overrides]).cfg_options)
+    return config
+
+
+def join_processes(device: torch.device) -> tuple[torch.device, int, int]:
+    """Under torchrun join the other processes, each with a GPU of its own.
+
+    Returns:
+        This process's device, its rank and the number of processes.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        return device, 0, 1
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    # an evaluation may take long, in which the other processes wait
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(hours=6))
+    return device, dist.get_rank(), dist.get_world_size()
+
+
+def record_environment(path: Path, command: Sequence[str]) -> None:
+    """Write the command, versions and hardware as JSON."""
+    environment = {"command": list(command), **{k: str(v) for k, v in collect_env().items()}}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(environment, indent=2), encoding="utf-8")
 
 
 def training_pipeline(config: Config) -> list[dict]:
@@ -187,10 +248,10 @@ class CellRunner(IterBasedRunner):
         out_dir: str,
         filename_tmpl: str = "iter_{}.pth",
         meta: dict | None = None,
-        save_optimizer: bool = True,
-        create_symlink: bool = True,
+        save_optimizer: bool = False,
+        create_symlink: bool = False,
     ) -> None:
-        """Write weights, optimizer and progress; `hook_msgs` keeps the best score for a resume."""
+        """Write weights and progress; `hook_msgs` keeps the best score for a resume."""
         state = {name: value.cpu() for name, value in self.model.detector.state_dict().items()}
         meta = {**self.description, "iter": self.iter + 1, "hook_msgs": self.meta["hook_msgs"]}
         checkpoint = {"meta": meta, "state_dict": state}
@@ -247,6 +308,44 @@ class NormHook(Hook):
                 module.norm1.eval()
 
 
+class CompetitionHook(EvalHook):
+    """Evaluate with the competition's metric at every interval and at the end; keep the best weights.
+
+    In a distributed run the first process evaluates and the others wait.
+
+    Args:
+        records: validation images.
+        interval: in iterations.
+    """
+
+    def __init__(self, records: list[AnnotatedImage], interval: int) -> None:
+        super().__init__(
+            DataLoader(records), interval=interval, by_epoch=False, save_best="mAP", rule="greater"
+        )
+        self.records = records
+
+    def _should_evaluate(self, runner: CellRunner) -> bool:
+        return runner.iter + 1 == runner.max_iters or super()._should_evaluate(runner)
+
+    def _do_evaluate(self, runner: CellRunner) -> None:
+        if runner.rank == 0:
+            detector = Detector(
+                runner.model.detector,
+                json.loads(runner.description["inference"]),
+                runner.description["class_names"],
+                runner.model.device,
+            )
+            results = evaluate(Ensemble([detector]).predict, self.records)
+            table = summarise(results, detector.class_names)
+            runner.logger.info("\n%s", table.round(4).to_string())
+            for name, score in table["mAP"].items():
+                runner.log_buffer.output["mAP" if name == "all" else f"mAP_{name}"] = score
+            runner.log_buffer.ready = True
+            self._save_ckpt(runner, table.loc["all", "mAP"].item())
+        if dist.is_initialized():
+            dist.barrier()
+
+
 class CheckpointHook(Hook):
     """Write `latest.pth` at every interval and at the end."""
 
@@ -256,12 +355,13 @@ class CheckpointHook(Hook):
     def after_train_iter(self, runner: IterBasedRunner) -> None:
         last = runner.iter + 1 == runner.max_iters
         if runner.rank == 0 and (last or self.every_n_iters(runner, self.interval)):
-            runner.save_checkpoint(runner.work_dir, "latest.pth")
+            runner.save_checkpoint(runner.work_dir, "latest.pth", save_optimizer=True)
 
 
 def build_runner(
     config: Config,
     class_names: tuple[str, ...],
+    validation: list[AnnotatedImage],
     *,
     device: torch.device,
     dtype: torch.dtype,
@@ -271,9 +371,10 @@ def build_runner(
     resume: str | None = None,
     from_scratch: bool = False,
 ) -> CellRunner:
-    """Everything but data and evaluation: model, optimizer, schedule, logs, checkpoints."""
+    """Everything but the training data: model, optimizer, schedule, evaluation, logs, checkpoints."""
     rank = dist.get_rank() if dist.is_initialized() else 0
-    model_config = config.model.to_dict() if hasattr(config.model, "to_dict") else config.model
+    model_config = config.model.to_dict()
+    set_num_classes(model_config, len(class_names))
     seed_everything(0, config.seed)
     model = build_model(deepcopy(model_config))
     unfilled = initialise(model, load_from, class_names, from_scratch or bool(resume))
@@ -300,18 +401,9 @@ def build_runner(
         optimizer_config=OptimizerHook(grad_clip=config.grad_clip),
         log_config=dict(interval=config.log_interval, hooks=log_hooks),
     )
+    runner.register_hook(CompetitionHook(validation, config.eval_interval), priority="LOW")
+    # last: it then keeps the best score of an evaluation in the same iteration
     runner.register_hook(CheckpointHook(config.eval_interval), priority="VERY_LOW")
     if resume:
         runner.resume(resume)
     return runner
-
-
-def silence_known_warnings() -> None:
-    """Hide warnings about versions and APIs that the pinned stack makes pointless to read."""
-    for message in (
-        "On January 1, 2023, MMCV",
-        "pkg_resources is deprecated",
-        "torch.meshgrid",
-        "`torch.cuda.amp",
-    ):
-        warnings.filterwarnings("ignore", message=message)
