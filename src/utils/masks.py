@@ -83,6 +83,12 @@ def to_rles(instances: Instances, threshold: float = MASK_THRESHOLD) -> list[dic
     ]
 
 
+def rle_areas(rles: Sequence[dict]) -> np.ndarray:
+    """Foreground pixels of each mask, int64 [N]."""
+    # One by one: given a list, pycocotools 2.0.11 fails on more than 255 masks with numpy 2.
+    return np.array([coco_mask.area(rle) for rle in rles], np.int64)
+
+
 def rle_iou(first: Sequence[dict], second: Sequence[dict]) -> np.ndarray:
     """IoU over pixels of every pair, float64 [N, M]; an empty mask has IoU 0 with everything."""
     if not first or not second:
@@ -107,7 +113,7 @@ def mask_nms(
         Indices of the kept instances, int64 [K], highest score first.
     """
     iou = rle_iou(rles, rles)
-    alive = coco_mask.area(list(rles)) > 0 if len(rles) else np.zeros(0, bool)
+    alive = rle_areas(rles) > 0
     kept = []
     for i in np.argsort(-np.asarray(scores), kind="stable"):
         if alive[i]:
