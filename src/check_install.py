@@ -20,7 +20,7 @@ from utils.runtime import InputError, quiet_libraries, run_script
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 MODULES = (
     "torch torchvision mmcv mmdet cv2 catboost numpy scipy pandas skimage pycocotools.mask "
-    "tifffile roifile matplotlib tensorboard tqdm"
+    "tifffile imagecodecs roifile matplotlib tensorboard tqdm"
 ).split()
 
 
