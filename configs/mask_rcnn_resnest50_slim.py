@@ -3,7 +3,7 @@
 Trains from random weights in an hour on two cores: half the width, windows of 512 pixels, AdamW.
 """
 
-_base_ = ['_base_/mask_rcnn_resnest_fpn.py', '_base_/cells.py', '_base_/schedule.py']
+_base_ = ["_base_/mask_rcnn_resnest_fpn.py", "_base_/cells.py", "_base_/schedule.py"]
 
 channels = 96
 inference = dict(short_side=832, long_side=1664)
@@ -12,10 +12,10 @@ model = dict(
     neck=dict(
         in_channels=[128, 256, 512, 1024],
         out_channels=channels,
-        norm_cfg=dict(type='BN', requires_grad=True),
+        norm_cfg=dict(type="BN", requires_grad=True),
     ),
     rpn_head=dict(
-        type='RPNHead',
+        type="RPNHead",
         in_channels=channels,
         feat_channels=channels,
         anchor_generator=dict(
@@ -29,7 +29,7 @@ model = dict(
         mask_head=dict(
             in_channels=channels,
             conv_out_channels=channels,
-            norm_cfg=dict(type='BN', requires_grad=True),
+            norm_cfg=dict(type="BN", requires_grad=True),
             class_agnostic=True,
         ),
     ),
@@ -41,15 +41,19 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=1500), rcnn=dict(nms=dict(iou_threshold=0.7))),
 )
 augmentation = [
-    dict(type='RandomWarp', size=(512, 512), scale=(1.1, 2.2)),
-    dict(type='RandomIntensity'),
+    dict(type="RandomWarp", size=(512, 512), scale=(1.1, 2.2)),
+    dict(type="RandomIntensity"),
 ]
 base_batch_size = 4
 max_iters = 3000
 eval_interval = 500
-optimizer = dict(_delete_=True, type='AdamW', lr=0.0004, weight_decay=0.05)
+optimizer = dict(_delete_=True, type="AdamW", lr=0.0004, weight_decay=0.05)
 lr_config = dict(
-    _delete_=True, policy='CosineAnnealing', min_lr_ratio=0.01, warmup='linear', warmup_iters=100,
+    _delete_=True,
+    policy="CosineAnnealing",
+    min_lr_ratio=0.01,
+    warmup="linear",
+    warmup_iters=100,
     warmup_ratio=0.01,
 )
 live_norm = 0.7

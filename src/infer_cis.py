@@ -15,16 +15,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.inputs import list_images, output_names
+from utils.inputs import PUBLISHED_MODELS, list_images, output_names, split_paths
 from utils.runtime import PRECISIONS, InputError, StageTimer, quiet_libraries, run_script
 
 if TYPE_CHECKING:
     from utils.ensemble import Ensemble
     from utils.instances import Instances
 
-PUBLISHED = [f"models/pretrained_models/pseudo_round{i}_model.pth" for i in (1, 2)]
-BUNDLED = ["models/demo_model_1.pth", "models/demo_model_2.pth"]
-DEMO_IMAGES = ["demo_images/7ae19de7bc2a.png", "demo_images/simulated_cort.png"]
+BUNDLED_MODELS = ["models/demo_model_1.pth", "models/demo_model_2.pth"]
+DEMO_IMAGES = ["demo_images/7ae19de7bc2a.png", "demo_images/simulated_shsy5y.png"]
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,7 +41,9 @@ def parse_args() -> argparse.Namespace:
         choices=("labels", "rois", "coco", "csv"),
         help="further files: label image (TIFF), ImageJ ROIs (zip), COCO JSON, measurements (CSV)",
     )
-    add("--score_thr", type=float, help="least score of a cell (default: by class, from the models)")
+    add(
+        "--score_thr", type=float, help="least score of a cell (default: by class, from the models)"
+    )
     add("--tta", action="store_true", help="also look at the mirrored image: slower, a bit better")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add("--precision", choices=PRECISIONS, default="auto")
@@ -71,14 +72,14 @@ def main(args: argparse.Namespace) -> None:
 def choose_weights(weights: list[str] | None) -> list[str]:
     """Paths as given, or the published models where they are, or the bundled ones."""
     if weights is not None:
-        return [path for entry in weights for path in entry.split()]
-    if all(Path(path).is_file() for path in PUBLISHED):
-        return PUBLISHED
+        return split_paths(weights)
+    if all(Path(path).is_file() for path in PUBLISHED_MODELS):
+        return PUBLISHED_MODELS
     print(
         "Using the small bundled demonstration models; "
         "`bash download_models.sh` fetches the published gold-medal models."
     )
-    return BUNDLED
+    return BUNDLED_MODELS
 
 
 def build_ensemble(weights: list[str], args: argparse.Namespace) -> Ensemble:

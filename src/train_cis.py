@@ -74,7 +74,9 @@ def main(args: argparse.Namespace) -> None:
     dtype = resolve_precision(args.precision, device)
     train, valid = (
         load_annotations(
-            annotation_file(args.annotation_dir, split, args.fold), args.image_dir, args.skip_invalid
+            annotation_file(args.annotation_dir, split, args.fold),
+            args.image_dir,
+            args.skip_invalid,
         )
         for split in ("train", "valid")
     )
@@ -132,7 +134,9 @@ def check_arguments(args: argparse.Namespace) -> None:
     if args.load_from and args.from_scratch:
         raise InputError("--load_from and --from_scratch: give one of them")
     if not Path(args.image_dir).is_dir():
-        raise InputError(f"--image_dir {args.image_dir}: no such folder; see README, 'Your own data'")
+        raise InputError(
+            f"--image_dir {args.image_dir}: no such folder; see README, 'Your own data'"
+        )
 
 
 def find_resume(resume: str | None, out_dir: Path) -> str | None:

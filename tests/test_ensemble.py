@@ -1,4 +1,4 @@
-"""The ensemble: merging, averaging and thresholds against known answers; several models together."""
+"""The ensemble: merging, averaging and thresholds against known answers; several models."""
 
 from __future__ import annotations
 

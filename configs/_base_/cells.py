@@ -1,6 +1,6 @@
 """What the networks see of the Sartorius images, in training and in inference."""
 
-# How inference prepares an image; travels inside every checkpoint. Training normalises the same way.
+# How inference prepares an image; travels inside every checkpoint. Training normalises alike.
 inference = dict(
     short_side=1024,  # the image's short side becomes this many pixels,
     long_side=2000,  # unless its long side would become longer than this
@@ -14,13 +14,13 @@ inference = dict(
 # Steps of mmdet's training pipeline between loading and normalisation.
 augmentation = [
     dict(
-        type='RandomCrop',
-        crop_type='relative',
+        type="RandomCrop",
+        crop_type="relative",
         crop_size=(0.8, 0.8),
         allow_negative_crop=True,
         recompute_bbox=True,
     ),
-    dict(type='Resize', img_scale=(2000, 1024), keep_ratio=True),
-    dict(type='RandomFlip', flip_ratio=0.5),
-    dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(1, 1), keep_empty=False),
+    dict(type="Resize", img_scale=(2000, 1024), keep_ratio=True),
+    dict(type="RandomFlip", flip_ratio=0.5),
+    dict(type="FilterAnnotations", by_mask=True, min_gt_bbox_wh=(1, 1), keep_empty=False),
 ]

@@ -3,12 +3,15 @@
 base_batch_size = 1
 max_iters = 30000
 eval_interval = 1000
-optimizer = dict(type='SGD', lr=0.003, momentum=0.9, weight_decay=0.0001)
+optimizer = dict(type="SGD", lr=0.003, momentum=0.9, weight_decay=0.0001)
 grad_clip = dict(max_norm=35, norm_type=2)
-lr_config = dict(policy='step', step=[20000], gamma=0.1, warmup='linear', warmup_iters=1000, warmup_ratio=0.001)
-# Share of the training in which batch normalisation uses the statistics of the batch; afterwards, and
-# from the start when it is 0, it uses its running statistics, as inference does. Statistics of one
-# image are no stand-in for those of the data set, so 0 is right for pretrained weights at batch size 1.
+lr_config = dict(
+    policy="step", step=[20000], gamma=0.1, warmup="linear", warmup_iters=1000, warmup_ratio=0.001
+)
+# Share of the training in which batch normalisation uses the statistics of the batch; afterwards,
+# and from the start when it is 0, it uses its running statistics, as inference does. Statistics of
+# one image are no stand-in for those of the data, so 0 is right for pretrained weights at batch
+# size 1.
 live_norm = 0.0
 # The same for a training from random weights, whose running statistics must first be learned.
 live_norm_from_scratch = 0.7

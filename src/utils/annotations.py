@@ -71,7 +71,7 @@ def load_annotations(
         skip_invalid: leave invalid images and annotations out instead of raising.
 
     Raises:
-        InputError: the file is missing or not COCO, or there are problems (all of them in `details`)
+        InputError: the file is missing or not COCO, or there are problems (all in `details`)
             and `skip_invalid` is False, or nothing valid is left.
     """
     path, image_dir = Path(path), Path(image_dir)
@@ -101,7 +101,9 @@ def load_annotations(
                 instances[image_id].append((label, rle, bool(annotation.get("iscrowd", 0))))
     _report(path, problems, skip_invalid)
     if not usable:
-        raise InputError(f"{path}: no usable image in it; check the file and --image_dir {image_dir}")
+        raise InputError(
+            f"{path}: no usable image in it; check the file and --image_dir {image_dir}"
+        )
     return AnnotationSet(
         class_names=tuple(category["name"] for category in categories),
         category_ids=tuple(category["id"] for category in categories),
@@ -131,7 +133,11 @@ def _polygons_to_rle(polygons: list, height: int, width: int) -> dict:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError("degenerate polygon (at least three x y points needed)")
         points = np.asarray(polygon, np.float64).reshape(-1, 2)
-        if not np.isfinite(points).all() or points.min() < -1 or (points > (width + 1, height + 1)).any():
+        if (
+            not np.isfinite(points).all()
+            or points.min() < -1
+            or (points > (width + 1, height + 1)).any()
+        ):
             raise ValueError(f"polygon reaches outside the image of {width} x {height} pixels")
     return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
 
@@ -141,11 +147,17 @@ def _checked_rle(segmentation: dict, height: int, width: int) -> dict:
     if size is None or list(size) != [height, width]:
         raise ValueError(f"RLE size {size} differs from the image's [{height}, {width}]")
     if isinstance(counts, list):
-        if not all(isinstance(run, int) and run >= 0 for run in counts) or sum(counts) != height * width:
+        if (
+            not all(isinstance(run, int) and run >= 0 for run in counts)
+            or sum(counts) != height * width
+        ):
             raise ValueError(f"RLE counts do not add up to {height} x {width} pixels")
         return coco_mask.frPyObjects(segmentation, height, width)
     if isinstance(counts, str | bytes):
-        rle = {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
+        rle = {
+            "size": [height, width],
+            "counts": counts.encode() if isinstance(counts, str) else counts,
+        }
         if _total_run_length(rle["counts"]) != height * width:
             raise ValueError(f"RLE counts do not add up to {height} x {width} pixels")
         return rle
@@ -187,14 +199,20 @@ def read_coco(path: Path) -> dict:
         raise InputError(f"{path}: no such annotation file; {remedy}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable as JSON ({error}); {remedy}") from error
-    keys = {"images": {"id", "file_name", "width", "height"}, "annotations": set(), "categories": {"id", "name"}}
+    keys = {
+        "images": {"id", "file_name", "width", "height"},
+        "annotations": set(),
+        "categories": {"id", "name"},
+    }
     for key, fields in keys.items():
         rows = coco.get(key) if isinstance(coco, dict) else None
         if not isinstance(rows, list):
             raise InputError(f"{path}: no list '{key}' in it; {remedy}")
         for row in rows:
             if not isinstance(row, dict) or not fields <= row.keys():
-                raise InputError(f"{path}: an entry of '{key}' lacks one of {sorted(fields)}; {remedy}")
+                raise InputError(
+                    f"{path}: an entry of '{key}' lacks one of {sorted(fields)}; {remedy}"
+                )
     if not coco["categories"]:
         raise InputError(f"{path}: 'categories' is empty; {remedy}")
     return coco
@@ -218,11 +236,15 @@ def _check_images(records: Sequence[dict], image_dir: Path) -> tuple[dict, list[
             return str(error)
         if (height, width) != (record["height"], record["width"]):
             recorded = f"{record['width']} x {record['height']}"
-            return f"{image_dir / record['file_name']}: is {width} x {height}, recorded as {recorded}"
+            return (
+                f"{image_dir / record['file_name']}: is {width} x {height}, recorded as {recorded}"
+            )
         return None
 
     with ThreadPoolExecutor() as pool:
-        bar = tqdm(pool.map(problem, records), total=len(records), desc="checking images", leave=False)
+        bar = tqdm(
+            pool.map(problem, records), total=len(records), desc="checking images", leave=False
+        )
         problems = list(bar)
     usable = {r["id"]: r for r, bad in zip(records, problems, strict=True) if bad is None}
     return usable, [bad for bad in problems if bad is not None]
@@ -235,12 +257,16 @@ def _report(path: Path, problems: list[str], skip_invalid: bool) -> None:
     if len(problems) > MAX_REPORTED:
         lines.append(f"... and {len(problems) - MAX_REPORTED} more")
     if not skip_invalid:
-        message = f"{path}: {len(problems)} problem(s), listed above; mend them or pass --skip_invalid"
+        message = (
+            f"{path}: {len(problems)} problem(s), listed above; mend them or pass --skip_invalid"
+        )
         raise InputError(message, lines)
     print("\n".join([*lines, f"{path}: {len(problems)} invalid record(s) left out"]))
 
 
-def _annotated(record: dict, image_dir: Path, instances: list[tuple[int, dict, bool]]) -> AnnotatedImage:
+def _annotated(
+    record: dict, image_dir: Path, instances: list[tuple[int, dict, bool]]
+) -> AnnotatedImage:
     rles = [rle for _, rle, _ in instances]
     boxes = coco_mask.toBbox(rles).reshape(-1, 4) if rles else np.zeros((0, 4))
     boxes[:, 2:] += boxes[:, :2]

@@ -1,7 +1,7 @@
 """True masks for mmdet's training pipelines, kept as crops.
 
-mmdet's own `BitmapMasks` are full frames: 500 cells at 1024 x 1386 are 700 MB and half a second for a
-resize. Here every operation costs time and memory in proportion to the cells' own areas.
+mmdet's own `BitmapMasks` are full frames: 500 cells at 1024 x 1386 are 700 MB and half a second for
+a resize. Here every operation costs time and memory in proportion to the cells' own areas.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class CropMasks(BaseInstanceMasks):
         """Masks after a geometric transform, sampled bilinearly and binarised at 0.5.
 
         Args:
-            matrix: float [2, 3], output pixel = matrix @ (input pixel, 1); pixel centres at integers.
+            matrix: float [2, 3], output pixel = matrix @ (input pixel, 1), centres at integers.
             out_shape: (height, width) of the output.
-            displacement: float32 [height, width, 2], added to the source position of each output
-                pixel, in input pixels.
+            displacement: float32 [height, width, 2], added to each output pixel's source
+                position, in input pixels.
         """
         inverse = cv2.invertAffineTransform(np.asarray(matrix, np.float64))
         stretch = np.abs(matrix[:, :2]).sum(axis=1)
@@ -70,7 +70,9 @@ class CropMasks(BaseInstanceMasks):
     @staticmethod
     def _warp_one(crop, offset, matrix, inverse, margin, out_shape, displacement):
         height, width = crop.shape
-        corners = offset + np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]])
+        corners = offset + np.array(
+            [[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]]
+        )
         moved = corners @ matrix[:, :2].T + matrix[:, 2]
         limit = np.array(out_shape[::-1])
         low = np.clip(np.floor(moved.min(axis=0) - margin), 0, limit).astype(int)
@@ -161,7 +163,7 @@ class CropMasks(BaseInstanceMasks):
         return self.warp(np.array([[1.0, 0, dx], [0, 1.0, dy]]), tuple(out_shape))
 
     def rotate(self, out_shape, angle, center=None, scale=1.0, fill_val=0):
-        """Rotate clockwise by `angle` degrees about `center` (default: the image's), as `mmcv.imrotate`."""
+        """Rotate clockwise by `angle` degrees about `center` (default: the image's)."""
         center = center or ((self.width - 1) / 2, (self.height - 1) / 2)
         return self.warp(cv2.getRotationMatrix2D(center, -angle, scale), tuple(out_shape))
 

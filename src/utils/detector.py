@@ -129,7 +129,9 @@ class Detector:
         return Boxes(boxes[:, :4], boxes[:, 4], labels)
 
     @torch.inference_mode()
-    def mask_probabilities(self, features: Features, boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def mask_probabilities(
+        self, features: Features, boxes: np.ndarray, labels: np.ndarray
+    ) -> np.ndarray:
         """Run the mask head on given boxes.
 
         Args:

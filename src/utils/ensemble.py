@@ -102,7 +102,9 @@ def mean_masks(
     """
     crops, offsets = paste_probabilities(probabilities[0], boxes.boxes, image_size)
     for more in probabilities[1:]:
-        for crop, other in zip(crops, paste_probabilities(more, boxes.boxes, image_size)[0], strict=True):
+        for crop, other in zip(
+            crops, paste_probabilities(more, boxes.boxes, image_size)[0], strict=True
+        ):
             crop += other
     masks = [crop / len(probabilities) for crop in crops]
     return Instances(image_size, boxes.boxes, boxes.scores, boxes.labels, masks, offsets)

@@ -83,7 +83,9 @@ def summarise(results: Sequence[ImageResult], class_names: Sequence[str]) -> pd.
 def _row(results: Sequence[ImageResult]) -> dict[str, float]:
     scores = [result.score for result in results]
     precisions = np.mean([score.precisions for score in scores], axis=0)
-    tp, fp, fn = (sum(int(getattr(score, kind)[0]) for score in scores) for kind in ("tp", "fp", "fn"))
+    tp, fp, fn = (
+        sum(int(getattr(score, kind)[0]) for score in scores) for kind in ("tp", "fp", "fn")
+    )
     return {
         "images": len(results),
         "cells": sum(int((~result.record.iscrowd).sum()) for result in results),

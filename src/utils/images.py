@@ -10,7 +10,7 @@ import tifffile
 
 from utils.runtime import InputError
 
-# Deeper images are stretched between these percentiles, so that a few hot pixels do not darken the rest.
+# Deeper images are stretched between these percentiles: a few hot pixels do not darken the rest.
 DEPTH_PERCENTILES = (0.1, 99.9)
 
 

@@ -1,4 +1,4 @@
-"""Finding the images that a script is asked to work on."""
+"""Finding the files that a script is asked to work on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from pathlib import Path
 from utils.runtime import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+PUBLISHED_MODELS = [f"models/pretrained_models/pseudo_round{i}_model.pth" for i in (1, 2)]
+
+
+def split_paths(entries: Sequence[str]) -> list[str]:
+    """Paths given as several arguments, or as one string separated by white space, or both."""
+    return [path for entry in entries for path in entry.split()]
 
 
 def list_images(patterns: Sequence[str]) -> list[Path]:
@@ -41,8 +48,10 @@ def output_names(paths: Sequence[Path]) -> Iterator[str]:
 
     Images of the same name from several folders get their folder's name in front.
     """
-    names = [path.name if path.suffix.lower() in (".png", ".jpg", ".jpeg") else f"{path.stem}.png"
-             for path in paths]
+    names = [
+        path.name if path.suffix.lower() in (".png", ".jpg", ".jpeg") else f"{path.stem}.png"
+        for path in paths
+    ]
     for path, name in zip(paths, names, strict=True):
         yield name if names.count(name) == 1 else f"{path.resolve().parent.name}_{path.stem}.png"
 

@@ -41,17 +41,18 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Instances:
-    """Predicted instances of one image; all fields but `image_size` have length N and are indexed together.
+    """Predicted instances of one image; all fields but `image_size` have length N.
 
-    A soft mask is kept as a crop, never as a full frame: 500 instances in 704x520 are 2 MB instead of 730 MB.
+    A soft mask is kept as a crop, never as a full frame: 500 instances in 704 x 520 pixels are
+    2 MB instead of 730 MB.
 
     Attributes:
         image_size: (height, width) of the image in pixels.
         boxes: float32 [N, 4], x1 y1 x2 y2 in pixels of the original image.
         scores: float32 [N] in [0, 1].
         labels: int64 [N], index into the class names.
-        masks: N arrays float32 [h, w], foreground probability of each pixel of the crop, 0 outside it.
-        offsets: int64 [N, 2], x y of each crop's top left pixel in the image. Crops lie inside the image.
+        masks: N arrays float32 [h, w], foreground probability of the crop's pixels, 0 outside.
+        offsets: int64 [N, 2], x y of each crop's top left pixel; crops lie inside the image.
     """
 
     image_size: tuple[int, int]
@@ -62,7 +63,13 @@ class Instances:
     offsets: np.ndarray
 
     def __post_init__(self) -> None:
-        lengths = {len(self.boxes), len(self.scores), len(self.labels), len(self.masks), len(self.offsets)}
+        lengths = {
+            len(self.boxes),
+            len(self.scores),
+            len(self.labels),
+            len(self.masks),
+            len(self.offsets),
+        }
         if len(lengths) != 1:
             raise ValueError(f"fields of different lengths: {sorted(lengths)}")
 

@@ -1,4 +1,4 @@
-"""Masks as crops, run-length encodings and label images: conversion, IoU and non-maximum suppression.
+"""Masks as crops, run-length encodings (RLE) and label images: conversion, IoU and NMS.
 
 RLE is the COCO format of pycocotools: {"size": [height, width], "counts": bytes or str}.
 """
@@ -62,7 +62,7 @@ def paste_probabilities(
 def _bilinear_weights(
     start: int, stop: int, box_start: float, box_stop: float, cells: int
 ) -> np.ndarray:
-    """Weight of each of `cells` grid cells for the pixels start..stop, float32 [stop - start, cells]."""
+    """Weight of each grid cell for the pixels start..stop, float32 [stop - start, cells]."""
     centres = np.arange(start, stop, dtype=np.float32) + np.float32(0.5)
     position = (centres - box_start) / max(box_stop - box_start, 1e-6) * cells - np.float32(0.5)
     distance = np.abs(position[:, None] - np.arange(cells, dtype=np.float32))
@@ -97,10 +97,8 @@ def rle_iou(first: Sequence[dict], second: Sequence[dict]) -> np.ndarray:
     return np.nan_to_num(iou)
 
 
-def mask_nms(
-    rles: Sequence[dict], scores: np.ndarray, iou_threshold: float
-) -> np.ndarray:
-    """Greedy mask NMS over all classes: an instance goes when its IoU with a kept one is >= the threshold.
+def mask_nms(rles: Sequence[dict], scores: np.ndarray, iou_threshold: float) -> np.ndarray:
+    """Greedy mask NMS over all classes: an IoU >= the threshold with a kept instance drops one.
 
     Empty masks go too. Sorts by itself; ties keep their order.
 

@@ -69,7 +69,9 @@ def score_image(
         iscrowd: bool, one for each true mask; default none.
     """
     crowd = np.zeros(len(rles), bool) if iscrowd is None else iscrowd
-    iou = iou_with_label_image(labels, count, [r for r, c in zip(rles, crowd, strict=True) if not c])
+    iou = iou_with_label_image(
+        labels, count, [r for r, c in zip(rles, crowd, strict=True) if not c]
+    )
     if crowd.any():
         regions = coco_mask.merge([r for r, c in zip(rles, crowd, strict=True) if c])
         inside = np.bincount(labels[coco_mask.decode(regions).astype(bool)], minlength=count + 1)

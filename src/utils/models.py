@@ -35,8 +35,8 @@ class FinestTwiceRPNHead(RPNHead):
 class BlockedBboxOverlaps2D(BboxOverlaps2D):
     """mmdet's box IoU with temporaries that fit into the cache of a CPU.
 
-    Matching 65,000 anchors to 150 cells the plain way writes ten arrays of 40 MB, which takes longer
-    than the backbone of a slim model.
+    Matching 65,000 anchors to 150 cells the plain way writes ten arrays of 40 MB, which takes
+    longer than the backbone of a slim model.
     """
 
     BLOCK = 2**16  # pairs at a time
@@ -69,7 +69,9 @@ def build_model(model_config: dict) -> nn.Module:
     try:
         model = build_detector(model_config)
     except Exception as error:  # mmdet raises whatever its modules raise
-        raise InputError(f"model config: mmdet cannot build it ({error}); check --config") from error
+        raise InputError(
+            f"model config: mmdet cannot build it ({error}); check --config"
+        ) from error
     if not (getattr(model, "with_mask", False) and getattr(model, "with_rpn", False)):
         raise InputError(
             f"model config: {type(model).__name__} is not a two-stage detector with a mask head; "
@@ -172,7 +174,7 @@ def load_checkpoint(path: str | Path) -> dict:
 
 
 def load_weights(model: nn.Module, state_dict: dict, path: str | Path) -> None:
-    """Load weights strictly.
+    """Load weights strictly; half-precision ones are converted to the model's dtype.
 
     Raises:
         InputError: names or shapes differ from the model's.

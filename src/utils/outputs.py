@@ -95,7 +95,7 @@ def write_coco(path: Path, image: np.ndarray, instances: Instances, names: Seque
 
 
 def write_table(path: Path, image: np.ndarray, instances: Instances, names: Sequence[str]) -> None:
-    """One CSV row for each instance that the label image shows: class, score and measurements in pixels."""
+    """One CSV row per instance of the label image: class, score, measurements in pixels."""
     grey = image.mean(axis=2)
     table = pd.DataFrame(
         regionprops_table(label_image(instances), intensity_image=grey, properties=MEASUREMENTS)

@@ -61,9 +61,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
+        )
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); choose another folder"
+        ) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -103,7 +107,7 @@ def resolve_device(name: str) -> torch.device:
         raise InputError(f"--device {name}: not supported; use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(
-            f"--device {name}: this machine shows {torch.cuda.device_count()} CUDA device(s); use --device cpu"
+            f"--device {name}: {torch.cuda.device_count()} CUDA devices are here; use --device cpu"
         )
     return device
 
@@ -131,7 +135,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def seed_everything(*entropy: int) -> None:
-    """Seed Python, NumPy and torch from one or more integers (for example seed, rank, iteration)."""
+    """Seed Python, NumPy and torch from integers (for example seed, rank, iteration)."""
     import numpy as np
     import torch
 

@@ -1,8 +1,8 @@
 """Training: everything that touches mmcv's runner.
 
-The runner, schedule, optimizer and log hooks are mmcv's; what is added here makes a run reproducible
-(a resumed run continues to the same weights), distributed through torch's own DistributedDataParallel,
-and its checkpoints plain data.
+The runner, schedule, optimizer and log hooks are mmcv's; what is added here makes a run
+reproducible (a resumed one continues to the same weights), distributes it through torch's own
+DistributedDataParallel, and makes its checkpoints plain data.
 """
 
 from __future__ import annotations
@@ -102,9 +102,7 @@ def training_pipeline(config: Config) -> list[dict]:
         dict(type="LoadCellImage"),
         dict(type="LoadCellAnnotations"),
         *config.augmentation,
-        dict(
-            type="Normalize", mean=inference.pixel_mean, std=inference.pixel_std, to_rgb=False
-        ),
+        dict(type="Normalize", mean=inference.pixel_mean, std=inference.pixel_std, to_rgb=False),
         dict(type="Pad", size_divisor=inference.size_divisor),
         dict(type="DefaultFormatBundle"),
         dict(
@@ -309,7 +307,7 @@ class NormHook(Hook):
 
 
 class CompetitionHook(EvalHook):
-    """Evaluate with the competition's metric at every interval and at the end; keep the best weights.
+    """Evaluate with the competition's metric at intervals and at the end; keep the best.
 
     In a distributed run the first process evaluates and the others wait.
 
@@ -371,7 +369,7 @@ def build_runner(
     resume: str | None = None,
     from_scratch: bool = False,
 ) -> CellRunner:
-    """Everything but the training data: model, optimizer, schedule, evaluation, logs, checkpoints."""
+    """Everything but the training data: model, optimizer, schedule, evaluation, logs."""
     rank = dist.get_rank() if dist.is_initialized() else 0
     model_config = config.model.to_dict()
     set_num_classes(model_config, len(class_names))
@@ -387,9 +385,7 @@ def build_runner(
         logger=logger,
         meta={"hook_msgs": {}},
         max_iters=config.max_iters,
-        description=describe_model(
-            model_config, config.inference, class_names, seed=config.seed
-        ),
+        description=describe_model(model_config, config.inference, class_names, seed=config.seed),
     )
     runner.timestamp = "train"
     live = config.live_norm_from_scratch if from_scratch else config.live_norm

@@ -1,4 +1,4 @@
-"""Steps of the training pipeline that mmdet lacks: loading into crops, warping, grey-value changes."""
+"""Steps of the training pipeline that mmdet lacks: loading, warping, grey-value changes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LoadCellImage:
 
 @PIPELINES.register_module()
 class LoadCellAnnotations:
-    """True boxes, labels and masks; crowd regions become `gt_bboxes_ignore`, which train nothing."""
+    """True boxes, labels and masks; crowd regions become `gt_bboxes_ignore`."""
 
     def __call__(self, results: dict) -> dict:
         record: AnnotatedImage = results["record"]

@@ -33,7 +33,9 @@ def draw_instances(image: np.ndarray, instances: Instances, show_scores: bool = 
         cv2.resize(crop.astype(np.uint8), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
         for crop in binary_crops(instances)
     ]
-    placed = list(zip(crops, instances.offsets * zoom, distinct_colors(len(instances)), strict=True))
+    placed = list(
+        zip(crops, instances.offsets * zoom, distinct_colors(len(instances)), strict=True)
+    )
     for crop, (x, y), color in placed:
         window = canvas[y : y + crop.shape[0], x : x + crop.shape[1]]
         inside = crop.astype(bool)

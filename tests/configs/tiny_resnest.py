@@ -1,6 +1,6 @@
 """The slim config, shrunk until a training takes seconds."""
 
-_base_ = '../../configs/mask_rcnn_resnest50_slim.py'
+_base_ = "../../configs/mask_rcnn_resnest50_slim.py"
 
 inference = dict(short_side=96, long_side=192, confidence=dict(_delete_=True, default=0.5))
 model = dict(
@@ -24,7 +24,7 @@ model = dict(
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)),
 )
-augmentation = [dict(type='RandomWarp', size=(96, 96), scale=(0.9, 1.1), elastic=(0.0, 0.3))]
+augmentation = [dict(type="RandomWarp", size=(96, 96), scale=(0.9, 1.1), elastic=(0.0, 0.3))]
 base_batch_size = 2
 max_iters = 150
 eval_interval = 50

@@ -1,0 +1,75 @@
+"""Make a checkpoint of a training small enough to share: half precision, without training state.
+
+    python src/publish_model.py --input models/my_model/best_mAP_iter_3000.pth \
+        --output models/my_model.pth --confidence default=0.5 cort=0.6 --short_side 832
+
+The result is used like any other checkpoint. The options change what inference reads from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from utils.runtime import InputError, run_script
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--input", required=True, help="checkpoint written by train_cis.py")
+    add("--output", required=True)
+    add("--confidence", nargs="+", default=[], metavar="CLASS=SCORE", help="least scores")
+    add("--short_side", type=int, help="pixels that inference enlarges the short side to")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    import torch
+
+    from utils.models import load_checkpoint, save_checkpoint
+
+    checkpoint = load_checkpoint(args.input)
+    meta = checkpoint["meta"]
+    inference = json.loads(meta["inference"])
+    inference["confidence"].update(parse_confidence(args.confidence, meta["class_names"]))
+    if args.short_side:
+        ratio = inference["long_side"] / inference["short_side"]
+        inference["short_side"] = args.short_side
+        inference["long_side"] = round(args.short_side * ratio)
+    meta["inference"] = json.dumps(inference)
+    meta.pop("hook_msgs", None)
+    state = {
+        # running variances may be below what half precision resolves near zero
+        name: value.half() if value.is_floating_point() and "running_" not in name else value
+        for name, value in checkpoint["state_dict"].items()
+    }
+    save_checkpoint(args.output, {"meta": meta, "state_dict": state})
+    size = sum(value.numel() * value.element_size() for value in state.values()) / 2**20
+    print(f"{args.output}: {len(state)} tensors, {size:.1f} MiB, torch {torch.__version__}")
+
+
+def parse_confidence(pairs: list[str], class_names: list[str]) -> dict[str, float]:
+    """`CLASS=SCORE` pairs as a dictionary.
+
+    Raises:
+        InputError: an unknown class or no number between 0 and 1.
+    """
+    table = {}
+    for pair in pairs:
+        name, _, score = pair.partition("=")
+        if name not in (*class_names, "default"):
+            raise InputError(f"--confidence {pair}: classes are {', '.join(class_names)}, default")
+        try:
+            table[name] = float(score)
+        except ValueError as error:
+            raise InputError(f"--confidence {pair}: write CLASS=SCORE") from error
+        if not 0 <= table[name] <= 1:
+            raise InputError(f"--confidence {pair}: the score must be between 0 and 1")
+    return table
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args())

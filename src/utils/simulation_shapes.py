@@ -1,0 +1,267 @@
+"""Random cell shapes and layouts, from generic shape statistics of three neuronal cell types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+REFERENCE_PIXELS = 704 * 520  # image area that the cell counts refer to
+MIN_AREA = 12  # pixels, of a whole cell and of what the image's border leaves of one
+MAX_ATTEMPTS = 12  # places tried for a cell before it is left out
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a layout.
+
+    Attributes:
+        mask: bool [h, w], tight crop.
+        offset: x, y of the crop's top left pixel in the image.
+    """
+
+    mask: np.ndarray
+    offset: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class CellType:
+    """Shape statistics of a cell type.
+
+    Attributes:
+        counts: cells in 704 x 520 pixels at `QUANTILES`.
+        areas: pixels of a whole cell at `QUANTILES`.
+        aspect: median ratio of major to minor axis, and sigma of its logarithm.
+        concavity: how far the outline falls in between its corners, 0 (ellipse) to 1.
+        corners: probabilities of an outline with 2, 3 and 4 corners.
+        processes: probabilities of 0, 1, 2, ... tapering arms.
+        reach: length of an arm in major half axes.
+        clustering: 0 (uniform) and up: how much denser clusters are than their surroundings.
+        overlap: largest share of a cell that may lie under others.
+    """
+
+    counts: tuple[float, ...]
+    areas: tuple[float, ...]
+    aspect: tuple[float, float]
+    concavity: float
+    corners: tuple[float, float, float]
+    processes: tuple[float, ...]
+    reach: float
+    clustering: float
+    overlap: float
+
+
+# Fitted to annotations of phase-contrast images of these cell types.
+CELL_TYPES = {
+    "shsy5y": CellType(
+        counts=(40, 98, 200, 324, 430, 551, 700),
+        areas=(35, 77, 136, 196, 289, 501, 1100),
+        aspect=(1.75, 0.32),
+        concavity=0.4,
+        corners=(0.55, 0.3, 0.15),
+        processes=(0.8, 0.15, 0.05),
+        reach=1.0,
+        clustering=1.0,
+        overlap=0.28,
+    ),
+    "astro": CellType(
+        counts=(8, 19, 40, 66, 92, 128, 170),
+        areas=(80, 171, 342, 557, 974, 2131, 6000),
+        aspect=(2.4, 0.40),
+        concavity=0.5,
+        corners=(0.4, 0.35, 0.25),
+        processes=(0.35, 0.3, 0.2, 0.15),
+        reach=1.2,
+        clustering=1.0,
+        overlap=0.28,
+    ),
+    "cort": CellType(
+        counts=(9, 16, 22, 30, 42, 69, 100),
+        areas=(45, 96, 147, 203, 285, 505, 900),
+        aspect=(1.2, 0.18),
+        concavity=0.06,
+        corners=(0.7, 0.2, 0.1),
+        processes=(0.93, 0.07),
+        reach=0.7,
+        clustering=0.8,
+        overlap=0.28,
+    ),
+}
+
+
+def random_layout(
+    cell_type: CellType, image_size: tuple[int, int], rng: np.random.Generator
+) -> list[Cell]:
+    """Place random cells in clusters of similar orientation, with little overlap.
+
+    Args:
+        cell_type: shape statistics.
+        image_size: (height, width) in pixels.
+
+    Returns:
+        At least one cell, each inside the image; those at the border are cut.
+    """
+    height, width = image_size
+    drawn = np.interp(rng.random(), QUANTILES, cell_type.counts)
+    count = max(1, round(drawn * height * width / REFERENCE_PIXELS))
+    density = np.exp(cell_type.clustering * smooth_noise(image_size, rng.uniform(15, 60), rng))
+    heading = 90 * smooth_noise(image_size, rng.uniform(30, 90), rng) + rng.uniform(0, 180)
+    alignment = rng.uniform(10, 60)  # degrees of scatter about the local heading
+    spots = rng.choice(density.size, (count, MAX_ATTEMPTS), p=_normalised(density))
+    occupied = np.zeros(image_size, bool)
+    cells: list[Cell] = []
+    for places in spots:
+        outline = random_shape(cell_type, rng)
+        allowed = cell_type.overlap * rng.random()
+        for place in places:
+            y, x = divmod(int(place), width)
+            angle = heading[y, x] + rng.normal(0, alignment)
+            cell = _place(outline, angle, (x, y), image_size)
+            if cell is None:
+                continue
+            window = occupied[window_of(cell)]
+            if window[cell.mask].mean() <= allowed:
+                window |= cell.mask
+                cells.append(cell)
+                break
+    return cells or [_fallback(image_size)]
+
+
+def random_shape(cell_type: CellType, rng: np.random.Generator) -> list[np.ndarray]:
+    """Outline of a cell: the polygons of its body and processes, which overlap.
+
+    Returns:
+        Polygons float64 [P, 2] (x, y) in pixels about the body's centre, major axis along x.
+    """
+    aspect = max(1.0, cell_type.aspect[0] * np.exp(rng.normal(0, cell_type.aspect[1])))
+    body = _body(cell_type, rng) * (np.sqrt(aspect), 1 / np.sqrt(aspect))
+    body[:, 1] += rng.normal(0, 0.07) * body[:, 0] ** 2  # bend
+    polygons = [body]
+    for _ in range(rng.choice(len(cell_type.processes), p=cell_type.processes)):
+        length = cell_type.reach * np.sqrt(aspect) * rng.lognormal(0, 0.5)
+        polygons.append(_process(body, length, rng))
+    area = np.exp(np.interp(rng.random(), QUANTILES, np.log(cell_type.areas)))
+    return _scale_to_area(polygons, area)
+
+
+def window_of(cell: Cell) -> tuple[slice, slice]:
+    """Rows and columns of a cell's crop in the image."""
+    x, y = cell.offset
+    height, width = cell.mask.shape
+    return slice(y, y + height), slice(x, x + width)
+
+
+def smooth_noise(
+    image_size: tuple[int, int], sigma: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Gaussian noise with a correlation length of `sigma` pixels, float32 [height, width].
+
+    Mean 0 and standard deviation 1 over large areas.
+    """
+    step = max(1.0, sigma / 3)  # drawn on a coarser grid where it is smooth
+    coarse = [int(np.ceil(side / step)) + 2 for side in image_size]
+    noise = rng.standard_normal(coarse, dtype=np.float32)
+    blur = sigma / step
+    noise = cv2.GaussianBlur(noise, (0, 0), blur) * (2 * blur * np.sqrt(np.pi))
+    if step > 1:
+        size = [round(side * step) for side in coarse]
+        noise = cv2.resize(noise, size[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.ascontiguousarray(noise[: image_size[0], : image_size[1]], np.float32)
+
+
+def _body(cell_type: CellType, rng: np.random.Generator) -> np.ndarray:
+    """Star-shaped outline of unit size with corners and ripples, float64 [P, 2]."""
+    theta = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    corners = int(rng.choice((2, 3, 4), p=cell_type.corners))
+    # An uneven angle puts the corners at uneven distances.
+    uneven = theta + rng.normal(0, 0.15) * np.sin(theta + rng.uniform(0, 2 * np.pi))
+    phase = 0.0 if corners == 2 else rng.uniform(0, 2 * np.pi)
+    peaks = np.abs(np.cos(corners / 2 * uneven + phase)) ** rng.uniform(1, 4)
+    concavity = cell_type.concavity * rng.uniform(0.2, 1.6)
+    radius = 1 - concavity / 2 + concavity * peaks
+    for harmonic in range(1, 8):
+        amplitude = rng.normal(0, (0.03 + 0.12 * cell_type.concavity) / harmonic**0.7)
+        radius += amplitude * np.cos(harmonic * theta + rng.uniform(0, 2 * np.pi))
+    radius = np.clip(radius, 0.3, None)
+    return np.stack([radius * np.cos(theta), radius * np.sin(theta)], axis=1)
+
+
+def _process(body: np.ndarray, length: float, rng: np.random.Generator) -> np.ndarray:
+    """A bent arm that leaves the body near its tips and thins outwards, float64 [P, 2]."""
+    distance = np.linalg.norm(body, axis=1)
+    root = body[rng.choice(len(body), p=_normalised(distance**4))]
+    heading = np.arctan2(root[1], root[0]) + rng.normal(0, 0.3)
+    steps = 10
+    headings = heading + np.cumsum(rng.normal(0, 0.10, steps))
+    directions = np.stack([np.cos(headings), np.sin(headings)], axis=1)
+    path = root * 0.6 + np.cumsum(directions, axis=0) * (length + 0.3) / steps
+    half_widths = np.linspace(rng.uniform(0.25, 0.5), rng.uniform(0.05, 0.15), steps)
+    normals = directions[:, ::-1] * (-1, 1) * half_widths[:, None]
+    return np.concatenate([path + normals, (path - normals)[::-1]])
+
+
+def _scale_to_area(polygons: Sequence[np.ndarray], area: float) -> list[np.ndarray]:
+    """Scale polygons about the origin so that their union covers `area` pixels."""
+    scale = 40 / max(np.abs(polygon).max() for polygon in polygons)
+    mask, _ = _rasterise([polygon * scale for polygon in polygons])
+    scale *= np.sqrt(area / mask.sum())
+    return [polygon * scale for polygon in polygons]
+
+
+def _rasterise(polygons: Sequence[np.ndarray]) -> tuple[np.ndarray, tuple[int, int]]:
+    """Union of polygons; returns a tight crop, bool [h, w], and x, y of its corner."""
+    points = np.concatenate(polygons)
+    left, top = np.floor(points.min(axis=0)).astype(int) - 1
+    right, bottom = np.ceil(points.max(axis=0)).astype(int) + 2
+    canvas = np.zeros((bottom - top, right - left), np.uint8)
+    for polygon in polygons:
+        # in quarters of a pixel
+        fixed = np.round((polygon - (left, top)) * 4).astype(np.int32)
+        cv2.fillPoly(canvas, [fixed], 1, cv2.LINE_8, shift=2)
+    mask, (x, y) = _tight(canvas.astype(bool))
+    return mask, (int(left) + x, int(top) + y)
+
+
+def _place(
+    polygons: Sequence[np.ndarray],
+    angle: float,
+    centre: tuple[int, int],
+    image_size: tuple[int, int],
+) -> Cell | None:
+    """Turn a shape by `angle` degrees and put it at `centre` (x, y).
+
+    Returns:
+        What lies in the image of it; None when that is too little.
+    """
+    turn = cv2.getRotationMatrix2D((0, 0), float(angle), 1)[:, :2]
+    mask, (x, y) = _rasterise([polygon @ turn.T + centre for polygon in polygons])
+    height, width = image_size
+    inside = mask[max(-y, 0) : max(height - y, 0), max(-x, 0) : max(width - x, 0)]
+    if inside.sum() < max(MIN_AREA, 0.15 * mask.sum()):
+        return None
+    crop, (left, top) = _tight(inside)
+    return Cell(crop, (max(x, 0) + left, max(y, 0) + top))
+
+
+def _fallback(image_size: tuple[int, int]) -> Cell:
+    """A disc in the middle, for an image too small for any cell that was drawn."""
+    height, width = image_size
+    radius = max(2, min(height, width) // 6)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)) > 0
+    return Cell(disc, (width // 2 - radius, height // 2 - radius))
+
+
+def _tight(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """Cut away empty margins; returns the crop and the x, y of its corner."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, left = int(rows[0]), int(columns[0])
+    return mask[top : rows[-1] + 1, left : columns[-1] + 1], (left, top)
+
+
+def _normalised(weights: np.ndarray) -> np.ndarray:
+    """Probabilities float64 [N] in proportion to non-negative weights of any shape."""
+    weights = weights.astype(np.float64).ravel()
+    return weights / weights.sum()
