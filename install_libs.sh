@@ -69,7 +69,7 @@ with_progress() {
     pid=$!
     set +m
     # shellcheck disable=SC2064  # this pid, not a later one
-    trap "kill -- -$pid 2>/dev/null; echo; echo 'error: interrupted; run it again to go on' >&2; exit 130" INT TERM HUP
+    trap "kill -- -$pid 2>/dev/null; rm -f '$LOG'; echo; echo 'error: interrupted; run it again to go on' >&2; exit 130" INT TERM HUP
     while kill -0 "$pid" 2>/dev/null; do
         sleep 1
         line="  $(((SECONDS - start) / 60)) min $(((SECONDS - start) % 60)) s$("$details" $((SECONDS - start)))"

@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.inputs import PUBLISHED_MODELS, list_images, output_names, split_paths
-from utils.runtime import PRECISIONS, InputError, StageTimer, quiet_libraries, run_script
+from utils.runtime import (
+    PRECISIONS,
+    InputError,
+    StageTimer,
+    peak_memory_mb,
+    quiet_libraries,
+    run_script,
+)
 
 if TYPE_CHECKING:
     from utils.ensemble import Ensemble
@@ -47,6 +54,7 @@ def parse_args() -> argparse.Namespace:
     add("--tta", action="store_true", help="also look at the mirrored image: slower, a bit better")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add("--precision", choices=PRECISIONS, default="auto")
+    add("-v", "--verbose", action="store_true", help="also print models, thresholds and memory")
     return parser.parse_args()
 
 
@@ -60,6 +68,8 @@ def main(args: argparse.Namespace) -> None:
     for path, name in zip(images, output_names(images), strict=True):
         try:
             segment_file(ensemble, path, Path(args.out_dir) / name, args.save)
+            if args.verbose:
+                print(f"  peak memory so far: {peak_memory_mb()} MB")
         except InputError as error:
             if len(images) == 1:
                 raise
@@ -90,7 +100,10 @@ def build_ensemble(weights: list[str], args: argparse.Namespace) -> Ensemble:
 
     device = resolve_device(args.device)
     dtype = resolve_precision(args.precision, device)
-    return load_ensemble(weights, device, dtype, score_thr=args.score_thr, tta=args.tta)
+    ensemble = load_ensemble(weights, device, dtype, score_thr=args.score_thr, tta=args.tta)
+    if args.verbose:
+        print(f"models: {', '.join(weights)}; {device}, {dtype}; {ensemble.post_processing}")
+    return ensemble
 
 
 def segment_file(ensemble: Ensemble, path: Path, picture: Path, save: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""install_libs.sh: its error lines, with stand-ins for interpreters, compilers and pip. No network."""
+"""Error lines of install_libs.sh, with stand-ins for Python, the compiler and pip; no network."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import random
+import resource
 import sys
 import tempfile
 import time
@@ -144,6 +145,12 @@ def seed_everything(*entropy: int) -> None:
     random.seed(int(state[0]))
     np.random.seed(state)
     torch.manual_seed(int(state[1]))
+
+
+def peak_memory_mb() -> int:
+    """Largest resident memory of this process so far, in MB of 2**20 bytes (Linux, macOS)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (2**20 if sys.platform == "darwin" else 2**10)
 
 
 class StageTimer:

@@ -154,9 +154,7 @@ def window_of(cell: Cell) -> tuple[slice, slice]:
     return slice(y, y + height), slice(x, x + width)
 
 
-def smooth_noise(
-    image_size: tuple[int, int], sigma: float, rng: np.random.Generator
-) -> np.ndarray:
+def smooth_noise(image_size: tuple[int, int], sigma: float, rng: np.random.Generator) -> np.ndarray:
     """Gaussian noise with a correlation length of `sigma` pixels, float32 [height, width].
 
     Mean 0 and standard deviation 1 over large areas.
@@ -182,7 +180,7 @@ def _body(cell_type: CellType, rng: np.random.Generator) -> np.ndarray:
     peaks = np.abs(np.cos(corners / 2 * uneven + phase)) ** rng.uniform(1, 4)
     concavity = cell_type.concavity * rng.uniform(0.2, 1.6)
     radius = 1 - concavity / 2 + concavity * peaks
-    for harmonic in range(1, 8):
+    for harmonic in range(1, 16):
         amplitude = rng.normal(0, (0.03 + 0.12 * cell_type.concavity) / harmonic**0.7)
         radius += amplitude * np.cos(harmonic * theta + rng.uniform(0, 2 * np.pi))
     radius = np.clip(radius, 0.3, None)
