@@ -189,7 +189,9 @@ choose_operators() {
     NVIDIA=$(in_python 'import sysconfig; print(sysconfig.get_path("purelib"))')/nvidia
     CUDA_HOME=$(find_toolkit) ||
         fail "there is an NVIDIA GPU, but no nvcc of CUDA ${CUDA%%.*} to compile for it;" \
-            "install the CUDA $CUDA toolkit, or go without: CIS_CPU_ONLY=1 bash install_libs.sh"
+            "install the CUDA $CUDA toolkit (13 or newer also comes by" \
+            "$PYTHON -m pip install 'cuda-toolkit[nvcc,crt,cccl,nvvm]==$CUDA.*')," \
+            "or go without: CIS_CPU_ONLY=1 bash install_libs.sh"
     TORCH_CUDA_ARCH_LIST=$(in_python 'import torch
 gpus = range(torch.cuda.device_count())
 print(";".join(sorted({"%d.%d" % torch.cuda.get_device_capability(i) for i in gpus})))')

@@ -57,3 +57,4 @@ lr_config = dict(
     warmup_ratio=0.01,
 )
 live_norm = 0.7
+balance_cell_types = True

@@ -14,8 +14,12 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from utils.runtime import PRECISIONS, InputError, quiet_libraries, run_script
+
+if TYPE_CHECKING:
+    from utils.annotations import AnnotatedImage
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,6 +34,13 @@ def parse_args() -> argparse.Namespace:
         help="folder of annotations_train_<fold>.json and annotations_valid_<fold>.json (COCO)",
     )
     add("--fold", type=int, default=0, help="number in the annotation files' names")
+    add(
+        "--extra_data",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="further training data, in folders as simulate_cells.py writes them",
+    )
     add("--out_dir", default="models/maskrcnn_ResNeSt200_pseudo_round2_fold0")
     add("--batch_size", type=int, default=1, help="images a step in each process")
     add("--config", default="configs/mask_rcnn_resnest200.py")
@@ -53,7 +64,7 @@ def main(args: argparse.Namespace) -> None:
     from mmcv.utils import get_logger
 
     from utils.annotations import annotation_file, load_annotations
-    from utils.dataset import build_loader
+    from utils.dataset import balance_cell_types, build_loader
     from utils.runtime import resolve_device, resolve_precision
     from utils.training import (
         build_runner,
@@ -85,12 +96,13 @@ def main(args: argparse.Namespace) -> None:
             f"--annotation_dir {args.annotation_dir}: categories of training and validation differ "
             f"({', '.join(train.class_names)} against {', '.join(valid.class_names)})"
         )
+    images = train.images + load_extra(args.extra_data, train.class_names, args.skip_invalid)
     device, rank, world_size = join_processes(device)
     out_dir.mkdir(parents=True, exist_ok=True)
     logging.getLogger("mmcv").setLevel(logging.WARNING)  # it lists how every parameter starts
     logger = get_logger("training", out_dir / "train.log")
     rule = scale_schedule(config, args.batch_size * world_size, args.max_iters)
-    logger.info("%d training, %d validation images", len(train.images), len(valid.images))
+    logger.info("%d training, %d validation images", len(images), len(valid.images))
     logger.info("classes: %s; %s, %s", ", ".join(train.class_names), device, dtype)
     logger.info(rule)
     runner = build_runner(
@@ -109,7 +121,7 @@ def main(args: argparse.Namespace) -> None:
         config.dump(str(out_dir / "config.py"))
         record_environment(out_dir / "environment.json", sys.argv)
     loader = build_loader(
-        train.images,
+        balance_cell_types(images) if config.balance_cell_types else images,
         training_pipeline(config),
         batch_size=args.batch_size,
         workers=args.workers,
@@ -137,6 +149,25 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise InputError(
             f"--image_dir {args.image_dir}: no such folder; see README, 'Your own data'"
         )
+
+
+def load_extra(
+    folders: list[str], class_names: tuple[str, ...], skip_invalid: bool
+) -> list[AnnotatedImage]:
+    """Training images of further data sets of the same classes."""
+    from utils.annotations import annotation_file, load_annotations
+
+    images = []
+    for folder in map(Path, folders):
+        path = annotation_file(folder / "annotations", "train", 0)
+        extra = load_annotations(path, folder / "images", skip_invalid)
+        if extra.class_names != class_names:
+            raise InputError(
+                f"--extra_data {folder}: categories ({', '.join(extra.class_names)}) differ from "
+                f"the training data's ({', '.join(class_names)})"
+            )
+        images += extra.images
+    return images
 
 
 def find_resume(resume: str | None, out_dir: Path) -> str | None:

@@ -15,5 +15,7 @@ lr_config = dict(
 live_norm = 0.0
 # The same for a training from random weights, whose running statistics must first be learned.
 live_norm_from_scratch = 0.7
+# Show the images of rare cell types more often, so that every type is seen about equally often.
+balance_cell_types = False
 log_interval = 50
 seed = 67

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 import utils.transforms  # noqa: F401  (registers the pipeline steps)
 from utils.annotations import AnnotatedImage
+from utils.ensemble import dominant_class
 from utils.runtime import seed_everything
 
 
@@ -83,6 +85,18 @@ class EndlessSampler(Sampler):
             self._epoch = epoch
             self._order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
         return int(self._order[within])
+
+
+def balance_cell_types(records: list[AnnotatedImage]) -> list[AnnotatedImage]:
+    """Repeat the images of rare cell types until each type is seen about equally often.
+
+    An image's type is its most frequent true class; images without cells stay as they are.
+    """
+    types = [dominant_class(record.labels) if len(record.labels) else None for record in records]
+    counts = Counter(kind for kind in types if kind is not None)
+    most = max(counts.values(), default=1)
+    repeats = [round(most / counts[kind]) if kind is not None else 1 for kind in types]
+    return [record for record, n in zip(records, repeats, strict=True) for _ in range(n)]
 
 
 def build_loader(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+import torch.distributed as dist
 from tqdm import tqdm
 
 from utils.annotations import AnnotatedImage
@@ -15,7 +17,10 @@ from utils.ensemble import dominant_class
 from utils.images import read_image
 from utils.instances import Instances
 from utils.masks import label_image
-from utils.metrics import IOU_THRESHOLDS, ImageScore, score_image
+from utils.metrics import IOU_THRESHOLDS, Comparison, ImageScore, compare
+
+T = TypeVar("T")
+NO_TYPE = -1  # cell type of an image without truth
 
 
 @dataclass(frozen=True)
@@ -23,16 +28,77 @@ class ImageResult:
     """How well one image was segmented.
 
     Attributes:
-        record: the image and its truth.
-        cell_type: the most frequent true class, by label.
+        image: the id in the annotation file.
+        cell_type: the most frequent true class, by label, or `NO_TYPE`.
+        cells: number of true instances, crowd regions not counted.
         predictions: number of predicted instances.
         score: counts at the ten IoU thresholds.
     """
 
-    record: AnnotatedImage
+    image: str | int
     cell_type: int
+    cells: int
     predictions: int
     score: ImageScore
+
+
+def compare_instances(instances: Instances, record: AnnotatedImage) -> Comparison:
+    """Resolve the overlaps of the predictions and compare them with the truth."""
+    return compare(label_image(instances), len(instances), record.rles, record.iscrowd)
+
+
+def image_result(record: AnnotatedImage, comparison: Comparison) -> ImageResult:
+    """Sum up one image."""
+    labels = record.labels[~record.iscrowd]
+    return ImageResult(
+        image=record.id,
+        cell_type=dominant_class(labels) if len(labels) else NO_TYPE,
+        cells=len(labels),
+        predictions=len(comparison.counted),
+        score=comparison.score(),
+    )
+
+
+def evaluate(
+    predict: Callable[[np.ndarray], Instances], records: Sequence[AnnotatedImage]
+) -> list[ImageResult]:
+    """Segment and score every image with the competition's metric, one in memory at a time.
+
+    Args:
+        predict: from uint8 BGR [height, width, 3] to instances.
+        records: annotated images.
+    """
+
+    def examine(record: AnnotatedImage, image: np.ndarray) -> ImageResult:
+        return image_result(record, compare_instances(predict(image), record))
+
+    return for_each_image(examine, records)
+
+
+def for_each_image(
+    examine: Callable[[AnnotatedImage, np.ndarray], T],
+    records: Sequence[AnnotatedImage],
+    rank: int = 0,
+    world: int = 1,
+) -> list[T]:
+    """Apply `examine` to every image; the processes of a distributed run share the images.
+
+    Args:
+        examine: what it returns is kept for all images, so that it should be small; in a
+            distributed run it must be picklable.
+        records: annotated images, the same in every process.
+        rank, world: number of this process and of all; process r takes images r, r + world ...
+
+    Returns:
+        One entry for each record, in their order, in every process.
+    """
+    own = records[rank::world]
+    bar = tqdm(read_ahead(own), total=len(own), desc="evaluating", disable=rank > 0)
+    shares = [[examine(record, image) for record, image in bar]]
+    if world > 1:
+        shares, mine = [None] * world, shares[0]
+        dist.all_gather_object(shares, mine)
+    return [shares[i % world][i // world] for i in range(len(records))]
 
 
 def read_ahead(records: Iterable[AnnotatedImage]) -> Iterator[tuple[AnnotatedImage, np.ndarray]]:
@@ -48,28 +114,11 @@ def read_ahead(records: Iterable[AnnotatedImage]) -> Iterator[tuple[AnnotatedIma
             yield pending[0], pending[1].result()
 
 
-def evaluate(
-    predict: Callable[[np.ndarray], Instances], records: Sequence[AnnotatedImage]
-) -> list[ImageResult]:
-    """Segment and score every image with the competition's metric, one in memory at a time.
-
-    Args:
-        predict: from uint8 BGR [height, width, 3] to instances.
-        records: annotated images.
-    """
-    results = []
-    for record, image in tqdm(read_ahead(records), total=len(records), desc="evaluating"):
-        instances = predict(image)
-        score = score_image(label_image(instances), len(instances), record.rles, record.iscrowd)
-        results.append(ImageResult(record, dominant_class(record.labels), len(instances), score))
-    return results
-
-
 def summarise(results: Sequence[ImageResult], class_names: Sequence[str]) -> pd.DataFrame:
     """One row for each cell type, over its own images, and one over all.
 
     Columns: images, cells, mAP, AP50, AP75 (mean over images), TP, FP, FN (sums at IoU 0.5),
-    precision and recall at IoU 0.5.
+    precision and recall at IoU 0.5. Images without truth count in the last row only.
     """
     rows = {}
     for label, name in enumerate(class_names):
@@ -80,6 +129,21 @@ def summarise(results: Sequence[ImageResult], class_names: Sequence[str]) -> pd.
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def per_image_table(results: Sequence[ImageResult], class_names: Sequence[str]) -> pd.DataFrame:
+    """One row for each image, with the columns of `summarise` and the number of predictions."""
+    return pd.DataFrame(
+        [
+            {
+                "image": result.image,
+                "cell_type": "" if result.cell_type == NO_TYPE else class_names[result.cell_type],
+                "predictions": result.predictions,
+                **{name: value for name, value in _row([result]).items() if name != "images"},
+            }
+            for result in results
+        ]
+    )
+
+
 def _row(results: Sequence[ImageResult]) -> dict[str, float]:
     scores = [result.score for result in results]
     precisions = np.mean([score.precisions for score in scores], axis=0)
@@ -88,7 +152,7 @@ def _row(results: Sequence[ImageResult]) -> dict[str, float]:
     )
     return {
         "images": len(results),
-        "cells": sum(int((~result.record.iscrowd).sum()) for result in results),
+        "cells": sum(result.cells for result in results),
         "mAP": float(precisions.mean()),
         "AP50": float(precisions[0]),
         "AP75": float(precisions[np.flatnonzero(IOU_THRESHOLDS == 0.75)[0]]),
