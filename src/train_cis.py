@@ -66,14 +66,8 @@ def main(args: argparse.Namespace) -> None:
     from utils.annotations import annotation_file, load_annotations
     from utils.dataset import balance_cell_types, build_loader
     from utils.runtime import resolve_device, resolve_precision
-    from utils.training import (
-        build_runner,
-        join_processes,
-        load_config,
-        record_environment,
-        scale_schedule,
-        training_pipeline,
-    )
+    from utils.training import build_runner, join_processes, record_environment
+    from utils.training_config import load_config, scale_schedule, training_pipeline
 
     check_arguments(args)
     out_dir = Path(args.out_dir)

@@ -157,7 +157,7 @@ def load_checkpoint(path: str | Path) -> dict:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; check --weights")
+        raise InputError(f"{path}: no such checkpoint file; check the path")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged or foreign files

@@ -1,4 +1,4 @@
-"""Training: everything that touches mmcv's runner.
+"""Training: model, weights to start from, and mmcv's runner.
 
 The runner, schedule, optimizer and log hooks are mmcv's; what is added here makes a run
 reproducible (a resumed one continues to the same weights), distributes it through torch's own
@@ -7,7 +7,6 @@ DistributedDataParallel, and makes its checkpoints plain data.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -19,20 +18,14 @@ from urllib.error import URLError
 
 import torch
 import torch.distributed as dist
-from mmcv import Config, DictAction
+from mmcv import Config
 from mmcv.parallel import DataContainer
-from mmcv.runner import EvalHook, Hook, IterBasedRunner, OptimizerHook, build_optimizer
+from mmcv.runner import IterBasedRunner, OptimizerHook, build_optimizer
 from mmcv.utils import collect_env
-from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from utils.annotations import AnnotatedImage
-from utils.detector import Detector
-from utils.ensemble import Ensemble
-from utils.evaluation import evaluate, summarise
 from utils.models import (
     build_model,
     describe_model,
@@ -43,32 +36,7 @@ from utils.models import (
     set_num_classes,
 )
 from utils.runtime import InputError, atomic_path, seed_everything
-
-
-def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
-    """Read a config file and apply `key.subkey=value` overrides.
-
-    Raises:
-        InputError: the file or an override is not readable.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"--config {path}: no such file; the configs are in configs/")
-    try:
-        config = Config.fromfile(path)
-    except Exception as error:  # a config is Python: anything can go wrong in it
-        raise InputError(f"--config {path}: not readable ({error})") from error
-    missing = {"model", "inference", "augmentation", "optimizer", "max_iters"} - set(config)
-    if missing:
-        names = ", ".join(sorted(missing))
-        raise InputError(f"--config {path}: lacks {names}; start from configs/_base_")
-    bad = [pair for pair in overrides if "=" not in pair]
-    if bad:
-        raise InputError(f"--cfg-options {bad[0]}: write KEY=VALUE")
-    if overrides:
-        parser = argparse.ArgumentParser()
-        parser.add_argument("--cfg-options", nargs="+", action=DictAction)
-        config.merge_from_dict(parser.parse_args(["--cfg-options", *overrides]).cfg_options)
-    return config
+from utils.training_hooks import CheckpointHook, CompetitionHook, NormHook, SeedHook
 
 
 def join_processes(device: torch.device) -> tuple[torch.device, int, int]:
@@ -93,51 +61,6 @@ def record_environment(path: Path, command: Sequence[str]) -> None:
     environment = {"command": list(command), **{k: str(v) for k, v in collect_env().items()}}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(environment, indent=2), encoding="utf-8")
-
-
-def training_pipeline(config: Config) -> list[dict]:
-    """Load, augment as the config says, and normalise as inference does."""
-    inference = config.inference
-    return [
-        dict(type="LoadCellImage"),
-        dict(type="LoadCellAnnotations"),
-        *config.augmentation,
-        dict(type="Normalize", mean=inference.pixel_mean, std=inference.pixel_std, to_rgb=False),
-        dict(type="Pad", size_divisor=inference.size_divisor),
-        dict(type="DefaultFormatBundle"),
-        dict(
-            type="Collect",
-            keys=["img", "gt_bboxes", "gt_labels", "gt_masks", "gt_bboxes_ignore"],
-            meta_keys=("filename", "img_shape", "pad_shape"),
-        ),
-    ]
-
-
-def scale_schedule(config: Config, images_per_step: int, max_iters: int | None) -> str:
-    """Adapt learning rate and schedule to the number of images a step; in place.
-
-    Linear rule (Goyal et al. 2017, "Accurate, Large Minibatch SGD"): k times the images a step, k
-    times the learning rate, and a k-th of the iterations, so that as many images are seen.
-    `max_iters` replaces the number of iterations; the steps of the schedule move in proportion.
-
-    Returns:
-        One line for the log that says what was done.
-    """
-    factor = images_per_step / config.base_batch_size
-    iterations = max_iters or max(1, round(config.max_iters / factor))
-    shrink = iterations / config.max_iters
-    config.optimizer.lr *= factor
-    schedule = config.lr_config
-    if "step" in schedule:
-        schedule.step = [max(1, round(step * shrink)) for step in schedule.step]
-    if "warmup_iters" in schedule:
-        schedule.warmup_iters = max(1, round(schedule.warmup_iters * shrink))
-    config.max_iters = iterations
-    return (
-        f"{images_per_step} image(s) a step, the config's base is {config.base_batch_size}: "
-        f"learning rate x {factor:g} = {config.optimizer.lr:g}, {iterations} iterations "
-        f"(schedule x {shrink:g})"
-    )
 
 
 def initialise(
@@ -266,94 +189,6 @@ class CellRunner(IterBasedRunner):
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self._iter = self._inner_iter = checkpoint["meta"]["iter"]
         self.meta["hook_msgs"] = checkpoint["meta"]["hook_msgs"]
-
-
-class SeedHook(Hook):
-    """Seed every iteration from (seed, rank, iteration): a resumed run draws the same numbers."""
-
-    def __init__(self, seed: int, rank: int) -> None:
-        self.seed = seed
-        self.rank = rank
-
-    def before_train_iter(self, runner: IterBasedRunner) -> None:
-        # the leading 1 keeps these numbers apart from those of the data stream
-        seed_everything(1, self.seed, self.rank, runner.iter)
-
-
-class NormHook(Hook):
-    """Decides whether batch normalisation uses the batch's or the running statistics.
-
-    Running statistics are what inference uses; those of one or two images are a poor estimate, so
-    pretrained weights train with running statistics throughout. Random weights need statistics of
-    the batch at first, until the running ones mean something. Layers inside a split attention see
-    one value a channel and image, of which no statistics can be taken: there it is running
-    statistics always (mean 0, variance 1 unless pretrained; scale and shift are learned).
-
-    Args:
-        live_iters: iterations from the start in which statistics of the batch are used.
-    """
-
-    def __init__(self, live_iters: int) -> None:
-        self.live_iters = live_iters
-
-    def before_train_iter(self, runner: IterBasedRunner) -> None:
-        live = runner.iter < self.live_iters
-        for module in runner.model.modules():
-            if isinstance(module, _BatchNorm):
-                module.train(live)
-        for module in runner.model.modules():
-            if isinstance(module, SplitAttentionConv2d):
-                module.norm1.eval()
-
-
-class CompetitionHook(EvalHook):
-    """Evaluate with the competition's metric at intervals and at the end; keep the best.
-
-    In a distributed run the first process evaluates and the others wait.
-
-    Args:
-        records: validation images.
-        interval: in iterations.
-    """
-
-    def __init__(self, records: list[AnnotatedImage], interval: int) -> None:
-        super().__init__(
-            DataLoader(records), interval=interval, by_epoch=False, save_best="mAP", rule="greater"
-        )
-        self.records = records
-
-    def _should_evaluate(self, runner: CellRunner) -> bool:
-        return runner.iter + 1 == runner.max_iters or super()._should_evaluate(runner)
-
-    def _do_evaluate(self, runner: CellRunner) -> None:
-        if runner.rank == 0:
-            detector = Detector(
-                runner.model.detector,
-                json.loads(runner.description["inference"]),
-                runner.description["class_names"],
-                runner.model.device,
-            )
-            results = evaluate(Ensemble([detector]).predict, self.records)
-            table = summarise(results, detector.class_names)
-            runner.logger.info("\n%s", table.round(4).to_string())
-            for name, score in table["mAP"].items():
-                runner.log_buffer.output["mAP" if name == "all" else f"mAP_{name}"] = score
-            runner.log_buffer.ready = True
-            self._save_ckpt(runner, table.loc["all", "mAP"].item())
-        if dist.is_initialized():
-            dist.barrier()
-
-
-class CheckpointHook(Hook):
-    """Write `latest.pth` at every interval and at the end."""
-
-    def __init__(self, interval: int) -> None:
-        self.interval = interval
-
-    def after_train_iter(self, runner: IterBasedRunner) -> None:
-        last = runner.iter + 1 == runner.max_iters
-        if runner.rank == 0 and (last or self.every_n_iters(runner, self.interval)):
-            runner.save_checkpoint(runner.work_dir, "latest.pth", save_optimizer=True)
 
 
 def build_runner(
