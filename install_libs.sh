@@ -149,6 +149,17 @@ check_compiler() {
             "install them, e.g. apt-get install python3.11-dev"
 }
 
+# mmcv imports these; compiling it again would not mend them.
+check_imports() {
+    local message
+    message=$(in_python 'import torch, torchvision' 2>&1 >/dev/null) ||
+        fail "torch cannot be imported ($(tail -n 1 <<<"$message"));" \
+            "$PYTHON -m pip uninstall -y torch torchvision, then run this again"
+    message=$(in_python 'import cv2' 2>&1 >/dev/null) ||
+        fail "OpenCV cannot be imported ($(tail -n 1 <<<"$message"));" \
+            "where a system library is missing: apt-get install libgl1 libglib2.0-0 libxcb1"
+}
+
 mmcv_installed() {
     in_python 'import importlib.metadata as m; m.version("mmcv-full")' 2>/dev/null
 }
@@ -244,6 +255,7 @@ recompile_mmcv() {
 
 install_mmcv() {
     check mmcv && return
+    check_imports
     check_compiler
     choose_operators
     if mmcv_installed; then

@@ -154,6 +154,15 @@ def test_gpu_that_torch_cannot_use(tmp_path: Path) -> None:
     assert "CIS_CPU_ONLY=1" in error_line(result)
 
 
+def test_opencv_without_its_system_libraries(tmp_path: Path) -> None:
+    if unmet_requirements():
+        pytest.skip("this environment differs from requirements.txt")
+    message = "libGL.so.1: cannot open shared object file"
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({message!r})")
+    line = error_line(install(PYTHON=sys.executable, PYTHONPATH=tmp_path))
+    assert message in line and "libgl1" in line
+
+
 def test_every_requirement_is_pinned() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     pins = [line.split("#")[0].strip() for line in lines]
