@@ -141,7 +141,8 @@ def self_check() -> str:
     versions = ", ".join(f"{name} {installed_version(name)}" for name in names)
     gpu = torch.cuda.get_device_name() if len(devices) > 1 else "no GPU"
     python = ".".join(map(str, sys.version_info[:3]))
-    return f"OK: Python {python}, {versions}; nms and roi_align work on {', '.join(devices)} ({gpu})"
+    works = f"nms and roi_align work on {', '.join(devices)} ({gpu})"
+    return f"OK: Python {python}, {versions}; {works}"
 
 
 if __name__ == "__main__":

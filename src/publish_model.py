@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     import torch
 
-    from utils.models import load_checkpoint, save_checkpoint
+    from utils.checkpoints import load_checkpoint, save_checkpoint
 
     checkpoint = load_checkpoint(args.input)
     meta = checkpoint["meta"]

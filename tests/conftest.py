@@ -35,7 +35,8 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Make a checkpoint of a tiny config with random weights that answers with many boxes."""
     from mmcv import Config
 
-    from utils.models import build_model, describe_model, save_checkpoint, set_num_classes
+    from utils.checkpoints import describe_model, save_checkpoint
+    from utils.models import build_model, set_num_classes
     from utils.runtime import seed_everything
 
     folder = tmp_path_factory.mktemp("untrained")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers import CONFIGS, ROOT, assert_one_line_error, write_shapes
 
-from utils.models import load_checkpoint
+from utils.checkpoints import load_checkpoint
 
 QUICK = ("--batch_size", 2, "--workers", 0, "--precision", "fp32", "--device", "cpu")
 

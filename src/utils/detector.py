@@ -17,8 +17,9 @@ import torch
 from mmcv.runner import BaseModule
 from torch import nn
 
+from utils.checkpoints import load_checkpoint, load_weights
 from utils.instances import Boxes
-from utils.models import build_model, load_checkpoint, load_weights, run_in_dtype
+from utils.models import build_model, run_in_dtype
 
 MASK_CHUNK = 512  # boxes that the mask head takes at a time; bounds the memory
 

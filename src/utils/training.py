@@ -26,15 +26,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from utils.annotations import AnnotatedImage
-from utils.models import (
-    build_model,
-    describe_model,
-    load_checkpoint,
-    load_weights,
-    run_in_dtype,
-    save_checkpoint,
-    set_num_classes,
-)
+from utils.checkpoints import describe_model, load_checkpoint, load_weights, save_checkpoint
+from utils.models import build_model, run_in_dtype, set_num_classes
 from utils.runtime import InputError, atomic_path, seed_everything
 from utils.training_hooks import CheckpointHook, CompetitionHook, NormHook, SeedHook
 

@@ -12,6 +12,7 @@ from utils.masks import binary_crops
 
 FILL_OPACITY = 0.25
 MIN_SHORT_SIDE = 1000  # smaller images are enlarged, so that contours and scores stay legible
+MAX_ZOOM = 8
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_HEIGHT = 22  # pixels of a capital letter at font scale 1
 
@@ -27,7 +28,7 @@ def draw_instances(image: np.ndarray, instances: Instances, show_scores: bool = 
     Returns:
         uint8 BGR picture, enlarged by a whole factor where the image is small.
     """
-    zoom = max(1, -(-MIN_SHORT_SIDE // min(image.shape[:2])) if min(image.shape[:2]) > 64 else 8)
+    zoom = int(np.clip(np.ceil(MIN_SHORT_SIDE / min(image.shape[:2])), 1, MAX_ZOOM))
     canvas = cv2.resize(stretch_contrast(image), None, fx=zoom, fy=zoom)
     crops = [
         cv2.resize(crop.astype(np.uint8), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
