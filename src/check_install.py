@@ -1,9 +1,9 @@
 """Check the installation: what `install_libs.sh` asks, and a first thing to run when in doubt.
 
-    python src/check_install.py            # use every library once, print one line
-    python src/check_install.py packages   # exit 1 and list what differs from requirements.txt
-    python src/check_install.py mmcv       # exit 1 unless mmcv-full fits the installed torch
-    python src/check_install.py stamp      # remember which torch mmcv-full was compiled against
+python src/check_install.py            # use every library once, print one line
+python src/check_install.py packages   # exit 1 and list what differs from requirements.txt
+python src/check_install.py mmcv       # exit 1 unless mmcv-full fits the installed torch
+python src/check_install.py stamp      # remember which torch mmcv-full was compiled against
 """
 
 from __future__ import annotations

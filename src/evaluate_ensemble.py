@@ -4,17 +4,22 @@
         --annotation_dir data/annotations_semi_supervised_round2 \
         --weights 'models/pretrained_models/pseudo_round1_model.pth
                    models/pretrained_models/pseudo_round2_model.pth'
+    python src/evaluate_ensemble.py --weights 'a.pth b.pth' --out predictions.json
+    python src/evaluate_ensemble.py --predictions predictions.json
+    torchrun --nproc_per_node 2 src/evaluate_ensemble.py --weights 'a.pth b.pth'
 
-Prints the mean average precision by cell type; writes evaluation.json and per_image.csv.
+Prints the score by cell type, and COCO's average precision; writes evaluation.json and
+per_image.csv into --out_dir. --predictions also takes those of other programs.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from utils.evaluation_report import add_arguments, evaluate_weights
+from utils.evaluation_job import add_arguments, run_evaluation
 from utils.inputs import PUBLISHED_MODELS, split_paths
-from utils.runtime import run_script
+from utils.runtime import quiet_libraries, run_script
+from utils.second_level_options import add_second_level_arguments, second_level_from
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,11 +33,14 @@ def parse_args() -> argparse.Namespace:
         help="checkpoints, also as one string separated by spaces",
     )
     add_arguments(parser)
+    add_second_level_arguments(parser)
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
-    evaluate_weights(split_paths(args.weights), args)
+    quiet_libraries()
+    second_level = second_level_from(args)
+    run_evaluation(split_paths(args.weights), args, second_level and second_level.rescore)
 
 
 if __name__ == "__main__":

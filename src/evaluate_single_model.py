@@ -3,15 +3,19 @@
     python src/evaluate_single_model.py --image_dir data/images \
         --annotation_dir data/annotations_semi_supervised_round2 \
         --weight models/pretrained_models/pseudo_round2_model.pth
+    python src/evaluate_single_model.py --weight a.pth --out predictions.json
+    python src/evaluate_single_model.py --predictions predictions.json
+    torchrun --nproc_per_node 2 src/evaluate_single_model.py --weight a.pth
 
-Prints the mean average precision by cell type; writes evaluation.json and per_image.csv.
+Prints the score by cell type, and COCO's average precision; writes evaluation.json and
+per_image.csv into --out_dir. --predictions also takes those of other programs.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from utils.evaluation_report import add_arguments, evaluate_weights
+from utils.evaluation_job import add_arguments, run_evaluation
 from utils.runtime import run_script
 
 
@@ -25,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    evaluate_weights([args.weight], args)
+    run_evaluation([args.weight], args)
 
 
 if __name__ == "__main__":

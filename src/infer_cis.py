@@ -24,10 +24,16 @@ from utils.runtime import (
     quiet_libraries,
     run_script,
 )
+from utils.second_level_options import (
+    BUNDLED_MODEL,
+    add_second_level_arguments,
+    second_level_from,
+)
 
 if TYPE_CHECKING:
     from utils.ensemble import Ensemble
     from utils.instances import Instances
+    from utils.second_level import SecondLevel
 
 BUNDLED_MODELS = ["models/demo_model_1.pth", "models/demo_model_2.pth"]
 DEMO_IMAGES = ["demo_images/7ae19de7bc2a.png", "demo_images/simulated_shsy5y.png"]
@@ -52,6 +58,8 @@ def parse_args() -> argparse.Namespace:
         "--score_thr", type=float, help="least score of a cell (default: by class, from the models)"
     )
     add("--tta", action="store_true", help="also look at the mirrored image: slower, a bit better")
+    add_second_level_arguments(parser)
+    add("--no_2nd_level", dest="second_level", action="store_false", help="scores of the models")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add("--precision", choices=PRECISIONS, default="auto")
     add("-v", "--verbose", action="store_true", help="also print models, thresholds and memory")
@@ -61,13 +69,18 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     if args.score_thr is not None and not 0 <= args.score_thr <= 1:
         raise InputError(f"--score_thr {args.score_thr}: not between 0 and 1")
+    if not args.second_level and args.second_level_model:
+        raise InputError("--no_2nd_level and --2nd_level_model: give one of them")
     weights = choose_weights(args.weights)
     images = list_images(args.image or [next(path for path in DEMO_IMAGES if Path(path).is_file())])
     ensemble = build_ensemble(weights, args)
+    # the bundled 2nd-level model knows the bundled models' mistakes, not those of others
+    fitting = BUNDLED_MODEL if weights == BUNDLED_MODELS else None
+    second_level = second_level_from(args, fitting) if args.second_level else None
     failures = 0
     for path, name in zip(images, output_names(images), strict=True):
         try:
-            segment_file(ensemble, path, Path(args.out_dir) / name, args.save)
+            segment_file(ensemble, second_level, path, Path(args.out_dir) / name, args.save)
             if args.verbose:
                 print(f"  peak memory so far: {peak_memory_mb()} MB")
         except InputError as error:
@@ -106,7 +119,13 @@ def build_ensemble(weights: list[str], args: argparse.Namespace) -> Ensemble:
     return ensemble
 
 
-def segment_file(ensemble: Ensemble, path: Path, picture: Path, save: list[str]) -> None:
+def segment_file(
+    ensemble: Ensemble,
+    second_level: SecondLevel | None,
+    path: Path,
+    picture: Path,
+    save: list[str],
+) -> None:
     """Segment one image, write the results beside `picture`, and print a summary."""
     from utils.images import read_image
     from utils.outputs import WRITERS, write_picture
@@ -116,6 +135,9 @@ def segment_file(ensemble: Ensemble, path: Path, picture: Path, save: list[str])
     with timer.stage("read"):
         image = read_image(path)
     instances = ensemble.predict(image, timer)
+    if second_level:
+        with timer.stage("2nd level"):
+            instances = second_level.rescore(instances, image)
     with timer.stage("write"):
         for name in save:
             suffix, write = WRITERS[name]

@@ -211,18 +211,14 @@ def load_layouts(path: Path) -> list[list[Layout]]:
 
 def to_cell(row: dict, image_size: tuple[int, int], path: Path) -> Cell:
     """The cell of one COCO annotation; `path` is for the message of an `InputError`."""
-    from pycocotools import mask as coco_mask
-
-    from utils.annotations import to_rle
+    from utils.rle import rle_crop, to_rle
     from utils.simulation_shapes import Cell
 
     try:
         rle = to_rle(row.get("segmentation"), *image_size)
     except ValueError as error:
         raise InputError(f"{path}: annotation {row.get('id')}: {error}") from error
-    x, y, width, height = (int(v) for v in coco_mask.toBbox(rle))
-    crop = coco_mask.decode(rle)[y : y + height, x : x + width].astype(bool)
-    return Cell(crop, (x, y))
+    return Cell(*rle_crop(rle))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from utils.annotations import load_annotations, to_rle
+from utils.annotations import load_annotations
+from utils.rle import to_rle
 from utils.runtime import InputError
 
 SQUARE = np.zeros((20, 30), np.uint8)

@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from utils.images import read_image
+from utils.rle import to_rle
 from utils.runtime import InputError
 
 MAX_REPORTED = 50  # problems listed one by one; more are only counted
@@ -109,86 +110,6 @@ def load_annotations(
         category_ids=tuple(category["id"] for category in categories),
         images=[_annotated(record, image_dir, instances[key]) for key, record in usable.items()],
     )
-
-
-def to_rle(segmentation: object, height: int, width: int) -> dict:
-    """Turn a COCO segmentation (polygons, compressed or uncompressed RLE) into a compressed RLE.
-
-    Raises:
-        ValueError: it is malformed, of another size, out of range or covers no pixel.
-    """
-    if isinstance(segmentation, dict):
-        rle = _checked_rle(segmentation, height, width)
-    elif isinstance(segmentation, list) and segmentation:
-        rle = _polygons_to_rle(segmentation, height, width)
-    else:
-        raise ValueError("segmentation is neither polygons nor RLE")
-    if coco_mask.area(rle) == 0:
-        raise ValueError("mask covers no pixel")
-    return rle
-
-
-def _polygons_to_rle(polygons: list, height: int, width: int) -> dict:
-    for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError("degenerate polygon (at least three x y points needed)")
-        points = np.asarray(polygon, np.float64).reshape(-1, 2)
-        if (
-            not np.isfinite(points).all()
-            or points.min() < -1
-            or (points > (width + 1, height + 1)).any()
-        ):
-            raise ValueError(f"polygon reaches outside the image of {width} x {height} pixels")
-    return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
-
-
-def _checked_rle(segmentation: dict, height: int, width: int) -> dict:
-    size, counts = segmentation.get("size"), segmentation.get("counts")
-    if size is None or list(size) != [height, width]:
-        raise ValueError(f"RLE size {size} differs from the image's [{height}, {width}]")
-    if isinstance(counts, list):
-        if (
-            not all(isinstance(run, int) and run >= 0 for run in counts)
-            or sum(counts) != height * width
-        ):
-            raise ValueError(f"RLE counts do not add up to {height} x {width} pixels")
-        return coco_mask.frPyObjects(segmentation, height, width)
-    if isinstance(counts, str | bytes):
-        rle = {
-            "size": [height, width],
-            "counts": counts.encode() if isinstance(counts, str) else counts,
-        }
-        if _total_run_length(rle["counts"]) != height * width:
-            raise ValueError(f"RLE counts do not add up to {height} x {width} pixels")
-        return rle
-    raise ValueError("RLE counts are neither a list nor a string")
-
-
-def _total_run_length(counts: bytes) -> int:
-    """Sum of all runs of a compressed RLE, or -1 when the string is malformed.
-
-    pycocotools decodes without looking at the end of the frame: a wrong string would make it write
-    outside its memory. The format is COCO's `rleFrString`: 5 bits a character with a continuation
-    bit, sign extended; from the fourth run on, differences to the run before the last.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for byte in counts:
-        digit = byte - 48
-        if not 0 <= digit < 64:
-            return -1
-        value |= (digit & 0x1F) << shift
-        shift += 5
-        if not digit & 0x20:
-            if digit & 0x10:
-                value |= -1 << shift
-            if len(runs) > 2:
-                value += runs[-2]
-            if value < 0:
-                return -1
-            runs.append(value)
-            value = shift = 0
-    return sum(runs) if shift == 0 else -1
 
 
 def read_coco(path: Path) -> dict:

@@ -52,7 +52,10 @@ def match_image(
     for row, score in zip(found, instances.scores.tolist(), strict=True):
         row.update(score=score)
     classes = range(1 if class_agnostic else class_count)
-    return {iou_type: [_match(iou_type, truth, found, k) for k in classes] for iou_type in IOU_TYPES}
+    return {
+        iou_type: [_match(iou_type, truth, found, label) for label in classes]
+        for iou_type in IOU_TYPES
+    }
 
 
 def summarise_coco(matches: Sequence[ImageMatches], class_names: Sequence[str]) -> pd.DataFrame:

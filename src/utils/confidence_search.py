@@ -62,7 +62,7 @@ def best_confidence(curves: Sequence[ImageCurve], class_names: Sequence[str]) ->
 
     Returns:
         One row for each class that decides about any image, and "all". Columns: images,
-        threshold and mAP (as they are), best threshold, best mAP.
+        threshold (nan: none) and mAP as they are, best threshold, best mAP.
     """
     rows, best_of_all = {}, 0.0
     for label, name in enumerate(class_names):
@@ -74,7 +74,7 @@ def best_confidence(curves: Sequence[ImageCurve], class_names: Sequence[str]) ->
         now = own[0].threshold
         rows[name] = {
             "images": len(own),
-            "threshold": now,
+            "threshold": now if np.isfinite(now) else np.nan,
             "mAP": float(np.mean([curve.ap_now for curve in own])),
             "best threshold": round(float(best[np.abs(best - max(now, 0)).argmin()]), 2),
             "best mAP": float(mean.max()),

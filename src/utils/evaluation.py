@@ -130,18 +130,17 @@ def summarise(results: Sequence[ImageResult], class_names: Sequence[str]) -> pd.
 
 
 def per_image_table(results: Sequence[ImageResult], class_names: Sequence[str]) -> pd.DataFrame:
-    """One row for each image, with the columns of `summarise` and the number of predictions."""
-    return pd.DataFrame(
-        [
-            {
-                "image": result.image,
-                "cell_type": "" if result.cell_type == NO_TYPE else class_names[result.cell_type],
-                "predictions": result.predictions,
-                **{name: value for name, value in _row([result]).items() if name != "images"},
-            }
-            for result in results
-        ]
-    )
+    """One row for each image: its type, number of predictions, and the columns of `summarise`."""
+    rows = [
+        {
+            "image": result.image,
+            "cell_type": "" if result.cell_type == NO_TYPE else class_names[result.cell_type],
+            "predictions": result.predictions,
+            **_row([result]),
+        }
+        for result in results
+    ]
+    return pd.DataFrame(rows).drop(columns="images").rename(columns={"mAP": "AP"})
 
 
 def _row(results: Sequence[ImageResult]) -> dict[str, float]:

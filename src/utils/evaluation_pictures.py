@@ -23,6 +23,7 @@ from utils.visualization import FONT, MIN_SHORT_SIDE, stretch_contrast
 # BGR of Okabe and Ito's palette, which colour-blind people can tell apart
 TRUE_POSITIVE, FALSE_POSITIVE, MISS = (115, 158, 0), (0, 94, 213), (66, 228, 240)
 LEGEND_HEIGHT = 32  # pixels
+MAX_ZOOM = 16
 
 
 def write_error_picture(
@@ -67,7 +68,7 @@ def draw_errors(
         ("false", FALSE_POSITIVE, _select(predicted, ~found & comparison.counted)),
         ("found", TRUE_POSITIVE, _select(predicted, found & comparison.counted)),
     ]
-    zoom = max(1, MIN_SHORT_SIDE // min(image.shape[:2]))
+    zoom = min(-(-MIN_SHORT_SIDE // min(image.shape[:2])), MAX_ZOOM)
     canvas = cv2.resize(stretch_contrast(image), None, fx=zoom, fy=zoom)
     for _, color, crops in groups:
         for crop, offset in crops:

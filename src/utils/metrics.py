@@ -150,7 +150,7 @@ def count_matches_by_confidence(
         fp.append(reaching(scores[of_prediction == 0]))
         best = np.full(iou.shape[1], -np.inf, scores.dtype)
         np.maximum.at(best, truths, scores[predictions])
-        fn.append(iou.shape[1] - reaching(best))
+        fn.append(iou.shape[1] - reaching(best[np.unique(truths)]))
     return ImageScore(np.array(tp), np.array(fp), np.array(fn))
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from mmdet.datasets import PIPELINES
-from pycocotools import mask as coco_mask
 
 from utils.annotations import AnnotatedImage
 from utils.crop_masks import CropMasks
 from utils.images import read_image
+from utils.rle import rle_crop
 
 
 @PIPELINES.register_module()
@@ -49,11 +49,10 @@ class LoadCellAnnotations:
 
 
 def _decode_crops(record: AnnotatedImage, indices: np.ndarray) -> CropMasks:
-    crops = []
-    for i in indices:
-        x1, y1, x2, y2 = record.boxes[i].astype(int)
-        crops.append(np.ascontiguousarray(coco_mask.decode(record.rles[i])[y1:y2, x1:x2]))
-    return CropMasks(crops, record.boxes[indices, :2].astype(int), *record.image_size)
+    cells = [rle_crop(record.rles[i]) for i in indices]
+    crops = [np.ascontiguousarray(crop, np.uint8) for crop, _ in cells]
+    offsets = np.array([offset for _, offset in cells], np.int64)
+    return CropMasks(crops, offsets, *record.image_size)
 
 
 @PIPELINES.register_module()

@@ -1,0 +1,101 @@
+"""Predict the validation images, to train the 2nd-level model on the predictions.
+
+    python src/prepare_for_2nd_level_model.py --image_dir data/images \
+        --annotation_dir data/annotations_semi_supervised_round2 \
+        --weights 'models/pretrained_models/pseudo_round1_model.pth
+                   models/pretrained_models/pseudo_round2_model.pth'
+    python src/prepare_for_2nd_level_model.py --weights 'a.pth b.pth' --resume
+
+Writes one pickle for each image of annotations_valid_<fold>.json into --out_dir. Use images that
+the models were not trained on: on others their predictions are better than they will be.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from utils.inputs import PUBLISHED_MODELS, split_paths
+from utils.runtime import PRECISIONS, InputError, quiet_libraries, run_script
+
+if TYPE_CHECKING:
+    from utils.annotations import AnnotationSet
+    from utils.ensemble import Ensemble
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--image_dir", default="data/images", help="folder that file_name is relative to")
+    add(
+        "--annotation_dir",
+        default="data/annotations_semi_supervised_round2",
+        help="folder of annotations_valid_<fold>.json (COCO)",
+    )
+    add("--fold", type=int, default=0, help="number in the annotation file's name")
+    add(
+        "--weights",
+        nargs="+",
+        default=PUBLISHED_MODELS,
+        help="checkpoints, also as one string separated by spaces",
+    )
+    add("--out_dir", default="data_for_2nd_level_model", help="folder of the pickles")
+    add("--resume", action="store_true", help="skip images whose pickle is there")
+    add("--score_thr", type=float, help="one confidence threshold (default: by class, from models)")
+    add("--tta", action="store_true", help="also look at the mirrored image")
+    add("--skip_invalid", action="store_true", help="leave invalid images and annotations out")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--precision", choices=PRECISIONS, default="auto")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    if args.score_thr is not None and not 0 <= args.score_thr <= 1:
+        raise InputError(f"--score_thr {args.score_thr}: not between 0 and 1")
+    quiet_libraries()
+    from utils.annotations import annotation_file, load_annotations
+    from utils.ensemble import load_ensemble
+    from utils.runtime import resolve_device, resolve_precision
+
+    path = annotation_file(args.annotation_dir, "valid", args.fold)
+    truth = load_annotations(path, args.image_dir, args.skip_invalid)
+    device = resolve_device(args.device)
+    dtype = resolve_precision(args.precision, device)
+    weights = split_paths(args.weights)
+    ensemble = load_ensemble(weights, device, dtype, args.score_thr, args.tta)
+    if set(ensemble.class_names) != set(truth.class_names):
+        raise InputError(
+            f"--weights: classes ({', '.join(ensemble.class_names)}) differ from the annotations' "
+            f"({', '.join(truth.class_names)}); give the matching data"
+        )
+    predict_images(ensemble, truth, args.out_dir, args.resume)
+
+
+def predict_images(ensemble: Ensemble, truth: AnnotationSet, out_dir: str, resume: bool) -> None:
+    """Write the predictions of every image, and a line that sums them up."""
+    from tqdm import tqdm
+
+    from utils.evaluation import read_ahead
+    from utils.prediction_files import ImagePredictions, prediction_path, write_predictions
+
+    wanted = [
+        (record, prediction_path(out_dir, record.id))
+        for record in truth.images
+        if not (resume and prediction_path(out_dir, record.id).is_file())
+    ]
+    count = 0
+    images = read_ahead([record for record, _ in wanted])
+    bar = tqdm(zip(wanted, images, strict=True), total=len(wanted), desc="predicting")
+    for (record, path), (_, image) in bar:
+        instances = ensemble.predict(image)
+        count += len(instances)
+        predictions = ImagePredictions(record.id, str(record.path), ensemble.class_names, instances)
+        write_predictions(path, predictions)
+    skipped = len(truth.images) - len(wanted)
+    print(f"{len(wanted)} image(s), {count} instances -> {out_dir}; {skipped} were there already")
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args())

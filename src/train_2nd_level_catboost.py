@@ -1,0 +1,151 @@
+"""Train the 2nd-level model, which predicts each instance's IoU with its true cell.
+
+    python src/train_2nd_level_catboost.py
+    python src/train_2nd_level_catboost.py --cv 5
+    python src/train_2nd_level_catboost.py --image_dir data/images \
+        --annotation_dir data/annotations_semi_supervised_round2 --out_dir my_2nd_level_model
+
+Run prepare_for_2nd_level_model.py first. One half of the images tells what a model of the other
+half is worth (with --cv K: each of K parts, from a model of the others); the model that is written
+is trained on all. Writes catboost.pkl, features.csv, report.json and two plots into --out_dir.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.runtime import InputError, run_script
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from utils.second_level_training import Settings, TrainingSet
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data_dir", default="data_for_2nd_level_model", help="folder of the pickles")
+    add("--image_dir", default="data/images", help="folder that file_name is relative to")
+    add(
+        "--annotation_dir",
+        default="data/annotations_semi_supervised_round2",
+        help="folder of annotations_valid_<fold>.json (COCO)",
+    )
+    add("--fold", type=int, default=0, help="number in the annotation file's name")
+    add("--out_dir", default="2nd_level_model", help="folder of the model (default: %(default)s)")
+    add(
+        "--drop_threshold",
+        type=float,
+        default=0.3,
+        help="predicted IoU under which an instance is dropped, for the report "
+        "(default: %(default)s)",
+    )
+    add("--cv", type=int, help="report on K parts instead of one half")
+    add("--iterations", type=int, default=700, help="trees (default: %(default)s)")
+    add("--depth", type=int, default=2, help="of a tree (default: %(default)s)")
+    add("--learning_rate", type=float, default=0.02, help="default: %(default)s")
+    add("--l2", type=float, default=1.0, help="regularisation of leaves (default: %(default)s)")
+    add("--seed", type=int, default=67, help="of trees and of the split (default: %(default)s)")
+    add("--skip_invalid", action="store_true", help="leave invalid images and annotations out")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    check_options(args)
+    from utils.annotations import annotation_file, load_annotations
+    from utils.second_level_report import (
+        TOP,
+        importances,
+        plot_importances,
+        plot_predicted_iou,
+        write_model,
+        write_report,
+    )
+    from utils.second_level_training import Settings, fit, load_training_set
+
+    path = annotation_file(args.annotation_dir, "valid", args.fold)
+    truth = load_annotations(path, args.image_dir, args.skip_invalid)
+    data = load_training_set(args.data_dir, truth)
+    settings = Settings(args.iterations, args.depth, args.learning_rate, args.l2, args.seed)
+    title, predicted, report = assess(data, settings, args)
+    model = fit(data.table, data.iou, settings, "training on all images")
+    top = importances(model).head(TOP)
+    print(f"\nmost important features (%)\n{top.round(2).to_string()}\n")
+    out_dir = Path(args.out_dir)
+    write_model(out_dir, model)
+    plot_importances(out_dir / "feature_importance.png", model)
+    plot_predicted_iou(out_dir / "predicted_iou.png", predicted, data.iou, title)
+    report |= {"importance": top.to_dict(), "options": vars(args)}
+    write_report(out_dir / "report.json", report)
+    print(f"written: {out_dir}/catboost.pkl, features.csv, report.json and two plots")
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse settings out of range before anything is loaded.
+
+    Raises:
+        InputError: names the flag.
+    """
+    checks = {
+        "drop_threshold": (0 <= args.drop_threshold <= 1, "give a number from 0 to 1"),
+        "cv": (args.cv is None or args.cv >= 2, "give at least 2 parts"),
+        "iterations": (args.iterations >= 1, "give at least 1"),
+        "depth": (1 <= args.depth <= 16, "give 1 to 16"),
+        "learning_rate": (0 < args.learning_rate < math.inf, "give a number above 0"),
+        "l2": (0 <= args.l2 < math.inf, "give 0 or more"),
+        "seed": (args.seed >= 0, "give 0 or more"),
+    }
+    for name, (holds, remedy) in checks.items():
+        if not holds:
+            raise InputError(f"--{name} {getattr(args, name)}: out of range; {remedy}")
+
+
+def assess(
+    data: TrainingSet, settings: Settings, args: argparse.Namespace
+) -> tuple[str, np.ndarray, dict]:
+    """Measure on images that the model was not trained on, and print the result.
+
+    Returns:
+        Title, predicted IoU (NaN where not tested), and the numbers for the report.
+    """
+    import numpy as np
+
+    from utils.second_level_report import print_report
+    from utils.second_level_training import (
+        SWEEP,
+        figures,
+        predict_held_out,
+        split_images,
+        sweep_drop_thresholds,
+    )
+
+    count = len(data.records)
+    if args.cv is not None and args.cv > count:
+        raise InputError(f"--cv {args.cv}: only {count} images with predictions; give fewer parts")
+    parts = split_images(count, args.cv or 2, args.seed)
+    tested = parts if args.cv else parts[1:]
+    predicted = predict_held_out(data, tested, settings)
+    images = sum(map(len, tested))
+    title = f"{images} images, model of the other {'parts' if args.cv else 'half'}"
+    measured = figures(data, predicted, args.drop_threshold)
+    thresholds = np.union1d(SWEEP, args.drop_threshold)
+    before, sweep = sweep_drop_thresholds(data, predicted, thresholds)
+    print_report(title, measured, before, sweep)
+    finite = {k: v if math.isfinite(v) else None for k, v in measured.items()}
+    report = {
+        "tested": title,
+        **finite,
+        "mAP without rescoring": before,
+        "mAP with rescoring": sweep.reset_index().to_dict(orient="records"),
+    }
+    return title, predicted, report
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args())
