@@ -17,7 +17,8 @@ from __future__ import annotations
 import argparse
 
 from utils.evaluation_job import add_arguments, run_evaluation
-from utils.inputs import PUBLISHED_MODELS, split_paths
+from utils.inputs import split_paths
+from utils.options import add_weights_option
 from utils.runtime import quiet_libraries, run_script
 from utils.second_level_options import add_second_level_arguments, second_level_from
 
@@ -26,12 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--weights",
-        nargs="+",
-        default=PUBLISHED_MODELS,
-        help="checkpoints, also as one string separated by spaces",
-    )
+    add_weights_option(parser)
     add_arguments(parser)
     add_second_level_arguments(parser)
     return parser.parse_args()

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.inputs import PUBLISHED_MODELS, list_images, output_names, split_paths
+from utils.options import add_compute_options, add_weights_option
 from utils.runtime import (
-    PRECISIONS,
     InputError,
     StageTimer,
     peak_memory_mb,
@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--image", nargs="+", help="image file(s), folder(s) or pattern(s); default: a demo image")
-    add("--weights", nargs="+", help="checkpoint(s), also as one string separated by spaces")
+    add_weights_option(parser, default=None)
     add("--out_dir", default="demo_outputs", help="folder of the results (default: %(default)s)")
     add(
         "--save",
@@ -60,8 +60,7 @@ def parse_args() -> argparse.Namespace:
     add("--tta", action="store_true", help="also look at the mirrored image: slower, a bit better")
     add_second_level_arguments(parser)
     add("--no_2nd_level", dest="second_level", action="store_false", help="scores of the models")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    add("--precision", choices=PRECISIONS, default="auto")
+    add_compute_options(parser)
     add("-v", "--verbose", action="store_true", help="also print models, thresholds and memory")
     return parser.parse_args()
 

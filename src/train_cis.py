@@ -16,10 +16,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.runtime import PRECISIONS, InputError, quiet_libraries, run_script
+from utils.options import add_compute_options, add_data_options
+from utils.runtime import InputError, quiet_libraries, run_script
 
 if TYPE_CHECKING:
     from utils.annotations import AnnotatedImage
+
+TRAINING_PRECISIONS = ("auto", "fp32", "bf16")  # fp16 would need its losses scaled
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,13 +30,8 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--image_dir", default="data/images", help="folder that file_name is relative to")
-    add(
-        "--annotation_dir",
-        default="data/annotations_semi_supervised_round2",
-        help="folder of annotations_train_<fold>.json and annotations_valid_<fold>.json (COCO)",
-    )
-    add("--fold", type=int, default=0, help="number in the annotation files' names")
+    add_data_options(parser)
+    add_compute_options(parser, TRAINING_PRECISIONS)
     add(
         "--extra_data",
         nargs="+",
@@ -50,10 +48,7 @@ def parse_args() -> argparse.Namespace:
     add("--max_iters", type=int, help="length of the training (default: config, by batch size)")
     add("--eval_interval", type=int, help="iterations between evaluations and checkpoints")
     add("--workers", type=int, default=2, help="processes that load and augment images")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--precision", choices=PRECISIONS[:3], default="auto")
     add("--seed", type=int, help="default: the config's")
-    add("--skip_invalid", action="store_true", help="leave invalid images and annotations out")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override the config")
     return parser.parse_args()
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.options import add_compute_options, add_data_options, add_prediction_options
 from utils.runtime import (
-    PRECISIONS,
     InputError,
     quiet_libraries,
     resolve_device,
@@ -24,14 +24,10 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that do not depend on the number of models."""
+    add_data_options(parser)
+    add_prediction_options(parser)
+    add_compute_options(parser)
     add = parser.add_argument
-    add("--image_dir", default="data/images", help="folder that file_name is relative to")
-    add(
-        "--annotation_dir",
-        default="data/annotations_semi_supervised_round2",
-        help="folder of annotations_valid_<fold>.json (COCO)",
-    )
-    add("--fold", type=int, default=0, help="number in the annotation file's name")
     add("--annotation_file", help="COCO file to use instead")
     add("--out_dir", default="evaluation", help="folder of the report (default: %(default)s)")
     add("--out", help="also save the predictions: COCO results JSON with RLE masks")
@@ -45,11 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="find the best confidence threshold of each class on these images",
     )
-    add("--score_thr", type=float, help="one confidence threshold (default: by class, from models)")
-    add("--tta", action="store_true", help="also look at the mirrored image")
-    add("--skip_invalid", action="store_true", help="leave out what is invalid in the files")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--precision", choices=PRECISIONS, default="auto")
 
 
 def run_evaluation(

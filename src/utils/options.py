@@ -1,0 +1,57 @@
+"""Command-line options that several scripts have."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from utils.inputs import PUBLISHED_MODELS
+from utils.runtime import PRECISIONS
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Where annotated images are."""
+    add = parser.add_argument
+    add("--image_dir", default="data/images", help="folder that file_name is relative to")
+    add(
+        "--annotation_dir",
+        default="data/annotations_semi_supervised_round2",
+        help="folder of annotations_train_<fold>.json and annotations_valid_<fold>.json (COCO)",
+    )
+    add("--fold", type=int, default=0, help="number in the annotation files' names")
+    add("--skip_invalid", action="store_true", help="leave invalid images and annotations out")
+
+
+def add_compute_options(
+    parser: argparse.ArgumentParser, precisions: Sequence[str] = PRECISIONS
+) -> None:
+    """Where and in what to compute."""
+    add = parser.add_argument
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add(
+        "--precision",
+        choices=precisions,
+        default="auto",
+        help="auto: bf16 where the hardware multiplies it natively, else fp32",
+    )
+
+
+def add_prediction_options(parser: argparse.ArgumentParser) -> None:
+    """How models look at an image."""
+    add = parser.add_argument
+    add(
+        "--score_thr", type=float, help="least score of a cell (default: by class, from the models)"
+    )
+    add("--tta", action="store_true", help="also look at the mirrored image: slower, a bit better")
+
+
+def add_weights_option(
+    parser: argparse.ArgumentParser, default: Sequence[str] | None = PUBLISHED_MODELS
+) -> None:
+    """Several checkpoints."""
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        default=default,
+        help="checkpoint(s), also as one string separated by spaces",
+    )
