@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.inputs import PUBLISHED_MODELS, list_images, output_names, split_paths
-from utils.options import add_compute_options, add_weights_option
+from utils.options import add_compute_options, add_prediction_options, add_weights_option
 from utils.runtime import (
     InputError,
     StageTimer,
@@ -54,10 +54,7 @@ def parse_args() -> argparse.Namespace:
         choices=("labels", "rois", "coco", "csv"),
         help="further files: label image (TIFF), ImageJ ROIs (zip), COCO JSON, measurements (CSV)",
     )
-    add(
-        "--score_thr", type=float, help="least score of a cell (default: by class, from the models)"
-    )
-    add("--tta", action="store_true", help="also look at the mirrored image: slower, a bit better")
+    add_prediction_options(parser)
     add_second_level_arguments(parser)
     add("--no_2nd_level", dest="second_level", action="store_false", help="scores of the models")
     add_compute_options(parser)

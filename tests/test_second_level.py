@@ -509,7 +509,7 @@ def test_an_image_without_predictions_is_left_out(folder, tmp_path, capsys):
 # ---- preparing
 
 
-def test_prepare_then_train(run, untrained, shapes, tmp_path):
+def test_prepare_and_resume(run, untrained, shapes, tmp_path):
     out_dir = tmp_path / "pickles"
     data = ("--image_dir", shapes / "images", "--annotation_dir", shapes / "annotations")
     weights = f"{untrained()} {untrained(seed=1)}"

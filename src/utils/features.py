@@ -2,7 +2,7 @@
 
 The columns of the published model equal the original solution's, its quirks included; the modules
 of the groups say which columns are new. What a column holds is documented with the function that
-computes it, in `features_shape`, `features_image` and `features_neighbours`.
+computes it, in the modules `features_*`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,16 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from utils import features_image, features_neighbours, features_shape
+from utils import features_image, features_neighbours, features_overlaps, features_shape
 from utils.features_cells import Cells
 from utils.instances import Instances
 
-GROUPS = (*features_shape.GROUPS, *features_image.GROUPS, *features_neighbours.GROUPS)
+GROUPS = (
+    *features_shape.GROUPS,
+    *features_image.GROUPS,
+    *features_overlaps.GROUPS,
+    *features_neighbours.GROUPS,
+)
 FEATURE_NAMES = tuple(name for group in GROUPS for name in group.names)
 
 

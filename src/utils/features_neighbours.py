@@ -1,15 +1,14 @@
-"""Features of the instances around an instance: overlaps, all within a radius, the nearest ones.
+"""Features of the instances around an instance: all within a radius, and the nearest ones.
 
-Distances are between the centroids in whole pixels. The reference's columns keep two quirks on
-which the published model was trained: the IoU of 1 of an instance with itself is in the statistics,
-and `kdtree_nb_r*_count` is the number of instances in the image. The columns marked "new" have the
-true values.
+Distances are between the centroids in whole pixels. The reference's columns keep quirks on which
+the published model was trained: `kdtree_nb_r*_count` is the number of instances in the image, and
+"the instance itself" is dropped from neighbours by position. The columns marked "new" have the true
+counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -21,130 +20,15 @@ NEAREST = (2, 3, 5, 7)  # the instance itself counts as the first
 # Instances at the same place or distance come in the order of the tree's leaves; with this size
 # (scikit-learn's default) it is the reference's order.
 LEAF_SIZE = 40
+CHUNK = 128  # instances whose neighbours are sorted at a time; keeps the arrays in the cache
 STATISTICS = tuple(
     f"{statistic}_{quantity}"
     for quantity in ("dist", "area", "box_score")
     for statistic in ("median", "mean", "std")
 )
-OVERLAP = tuple(f"neighbor_iou_{name}" for name in ("max", "min", "mean", "std"))
-OVERLAP = (*OVERLAP, "neighbor_overlap_count")
-OTHERS = (
-    "others_overlap_count",
-    "others_iou_max",
-    "others_iou_mean",
-    "others_cover_max",
-    "better_cover_max",
-)  # new
 RADIUS = tuple(f"kdtree_nb_r{r}_{name}" for r in RADII for name in ("count", *STATISTICS))
 TRUE_COUNT = tuple(f"others_r{r}_count" for r in RADII)  # new
 TOP = tuple(f"kdtree_nb_top{k}_{name}" for k in NEAREST for name in STATISTICS)
-
-
-@dataclass(frozen=True)
-class Overlaps:
-    """Pairs of instances that share pixels, each pair in both orders.
-
-    Attributes:
-        first, second: int64 [P], indices of the instances.
-        pixels: int64 [P], number of shared pixels.
-        iou: float64 [P].
-    """
-
-    first: np.ndarray
-    second: np.ndarray
-    pixels: np.ndarray
-    iou: np.ndarray
-
-
-def find_overlaps(cells: Cells) -> Overlaps:
-    """Compare the masks whose boxes overlap, within the common part of the boxes."""
-    one, two = _overlapping_boxes(cells.extents)
-    x1, y1 = np.maximum(cells.extents[one, :2], cells.extents[two, :2]).T.tolist() or ([], [])
-    x2, y2 = np.minimum(cells.extents[one, 2:], cells.extents[two, 2:]).T.tolist() or ([], [])
-    origins = cells.extents[:, :2].tolist()
-
-    def part(i: int, k: int) -> np.ndarray:
-        left, top = origins[i]
-        return cells.masks[i][y1[k] - top : y2[k] - top, x1[k] - left : x2[k] - left]
-
-    pixels = np.array(
-        [
-            np.count_nonzero(part(i, k) & part(j, k))
-            for k, (i, j) in enumerate(zip(one.tolist(), two.tolist(), strict=True))
-        ],
-        np.int64,
-    )
-    shared = pixels > 0
-    one, two, pixels = one[shared], two[shared], pixels[shared]
-    iou = pixels / (cells.areas[one] + cells.areas[two] - pixels)
-    return Overlaps(
-        np.concatenate([one, two]), np.concatenate([two, one]), np.tile(pixels, 2), np.tile(iou, 2)
-    )
-
-
-def _overlapping_boxes(extents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of boxes x1 y1 x2 y2 that overlap, each pair once, by a sweep from left to right."""
-    order = np.argsort(extents[:, 0], kind="stable")
-    x1, y1, x2, y2 = extents[order].T
-    # those that begin before box i ends, and come after it
-    counts = np.maximum(np.searchsorted(x1, x2, side="left") - np.arange(len(x1)) - 1, 0)
-    first = np.repeat(np.arange(len(x1)), counts)
-    starts = np.cumsum(counts) - counts
-    second = first + 1 + np.arange(len(first)) - np.repeat(starts, counts)
-    overlap = (y1[first] < y2[second]) & (y1[second] < y2[first])
-    return order[first[overlap]], order[second[overlap]]
-
-
-def overlap_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
-    """Overlap of a mask with those of the image: with itself among them, and without."""
-    overlaps = find_overlaps(cells)
-    return {**_with_itself(cells, overlaps), **_with_others(cells, overlaps)}
-
-
-def _with_itself(cells: Cells, overlaps: Overlaps) -> dict[str, np.ndarray]:
-    """Statistics of a mask's IoU with all masks of the image, itself among them."""
-    count = len(cells)
-    with_itself = (cells.areas > 0).astype(np.float64)
-    partners = np.bincount(overlaps.first, minlength=count) + with_itself
-    mean, square = (
-        ratio(np.bincount(overlaps.first, overlaps.iou**p, count) + with_itself, count)
-        for p in (1, 2)
-    )
-    # nobody overlaps with all but in images of very few instances
-    least = with_itself.copy()
-    np.minimum.at(least, overlaps.first, overlaps.iou)
-    return {
-        "neighbor_iou_max": with_itself,
-        "neighbor_iou_min": np.where(partners == count, least, 0.0),
-        "neighbor_iou_mean": mean,
-        "neighbor_iou_std": np.sqrt(np.maximum(square - mean**2, 0)),
-        "neighbor_overlap_count": partners,
-    }
-
-
-def _with_others(cells: Cells, overlaps: Overlaps) -> dict[str, np.ndarray]:
-    """Overlap with other instances: how many, largest and mean IoU (0 without any).
-
-    `others_cover_max` is the largest share of the mask's own pixels that one other mask covers,
-    `better_cover_max` the same among those of a higher score.
-    """
-    count = len(cells)
-    scores = cells.instances.scores
-    cover = overlaps.pixels / cells.areas[overlaps.first]
-    better = scores[overlaps.second] > scores[overlaps.first]
-    partners = np.bincount(overlaps.first, minlength=count)
-    largest, covered, covered_by_better = np.zeros((3, count))
-    np.maximum.at(largest, overlaps.first, overlaps.iou)
-    np.maximum.at(covered, overlaps.first, cover)
-    np.maximum.at(covered_by_better, overlaps.first[better], cover[better])
-    total = np.bincount(overlaps.first, overlaps.iou, count)
-    return {
-        "others_overlap_count": partners,
-        "others_iou_max": largest,
-        "others_iou_mean": total / np.maximum(partners, 1),
-        "others_cover_max": covered,
-        "better_cover_max": covered_by_better,
-    }
 
 
 def radius_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
@@ -162,29 +46,78 @@ def radius_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarra
     ]
     if not asked:
         return found
-    first, second = _pairs_within(cells.centroids, max(radii))
-    same = (cells.centroids[first] == cells.centroids[second]).all(axis=1)
-    shared = np.unique(first[same])  # instances that are not the only one at their place
+    first, second, squares = _pairs_within(cells.centroids, max(radii))
+    shared = np.unique(first[squares == 0])  # instances that are not the only one at their place
     for quantity in asked:
-        owner, distance, value = _ordered_by(quantity, cells, first, second)
-        for r in radii:
-            near = distance <= r
-            spread_of_sample = quantity != "dist"
-            table = _segment_statistics(owner[near], value[near], count, spread_of_sample)
+        values, rank = _ranked(quantity, cells, second, squares)
+        tables = np.empty((len(radii), 3, count))
+        for start in range(0, count, CHUNK):
+            rows = slice(start, min(start + CHUNK, count))
+            part = slice(*np.searchsorted(first, (rows.start, rows.stop)))
+            keys = (first[part] - start) << 48 | rank[part] << 16 | squares[part]
+            tables[:, :, rows] = _statistics_by_radius(
+                np.sort(keys), values, radii, rows.stop - start, quantity != "dist"
+            )
+        for r, table in zip(radii, tables, strict=True):
             if len(shared):
                 parts = _after_first_hit(quantity, cells, shared, r)
-                table[:, shared] = _segment_statistics(*parts, len(shared), spread_of_sample)
+                table[:, shared] = _segment_statistics(*parts, len(shared), quantity != "dist")
             for name, column in zip(("median", "mean", "std"), table, strict=True):
                 found[f"kdtree_nb_r{r}_{name}_{quantity}"] = column
     return found
 
 
-def _pairs_within(centroids: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of different points within a radius, in both orders, int64 [P] each."""
+def _pairs_within(centroids: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of different points within a radius, in both orders, ordered by the first.
+
+    Returns:
+        Indices of the points and their squared distance (of whole pixels), int64 [P] each.
+    """
     if not len(centroids):
-        return (np.zeros(0, np.int64),) * 2
-    pairs = KDTree(centroids).query_pairs(radius, output_type="ndarray")
-    return np.concatenate([pairs[:, 0], pairs[:, 1]]), np.concatenate([pairs[:, 1], pairs[:, 0]])
+        return (np.zeros(0, np.int64),) * 3
+    one, two = KDTree(centroids).query_pairs(radius, output_type="ndarray").T
+    # one whole number for each pair sorts several times faster than two do
+    pairs = np.sort(np.concatenate([one << 32 | two, two << 32 | one]))
+    first, second = pairs >> 32, pairs & 0xFFFFFFFF
+    x, y = centroids.T.astype(np.int64)
+    return first, second, (x[first] - x[second]) ** 2 + (y[first] - y[second]) ** 2
+
+
+def _ranked(
+    quantity: str, cells: Cells, second: np.ndarray, squares: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """All values in increasing order, float64, and the position of each pair's among them."""
+    if quantity == "dist":
+        return np.sqrt(np.arange(squares.max(initial=0) + 1)), squares
+    values = cells.areas if quantity == "area" else cells.instances.scores
+    distinct, rank = np.unique(values.astype(np.float64), return_inverse=True)
+    return distinct, rank[second]
+
+
+def _statistics_by_radius(
+    keys: np.ndarray, values: np.ndarray, radii: Sequence[int], count: int, sample: bool
+) -> np.ndarray:
+    """Median, mean and standard deviation of each owner's values within each radius.
+
+    Args:
+        keys: int64 [P], sorted: owner (from bit 48), position in `values` (from bit 16), and
+            squared distance (16 bits hold that of the largest radius, 200).
+        values: float64, in increasing order.
+        radii: in increasing order.
+        count: number of owners.
+        sample: see `_segment_statistics`.
+
+    Returns:
+        float64 [radii, 3, count].
+    """
+    owner, squares = keys >> 48, keys & 0xFFFF
+    value = values[keys >> 16 & 0xFFFFFFFF]
+    tables = []
+    for r in reversed(radii):  # each radius within the one before
+        near = squares <= r * r
+        owner, squares, value = owner[near], squares[near], value[near]
+        tables.append(_segment_statistics(owner, value, count, sample))
+    return np.array(tables[::-1])
 
 
 def _after_first_hit(
@@ -209,30 +142,6 @@ def _after_first_hit(
         parts.append((np.full(len(kept), position), np.sort(values[quantity][kept])))
     owner, value = (np.concatenate(part) for part in zip(*parts, strict=True))
     return owner, value.astype(np.float64)
-
-
-def _ordered_by(
-    quantity: str, cells: Cells, first: np.ndarray, second: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Owner, distance and value of each pair, ordered by owner and then by value.
-
-    Sorting one whole number that holds both is several times faster than `np.lexsort`.
-    """
-    distances = np.hypot(*(cells.centroids[first] - cells.centroids[second]).T)
-    if quantity == "dist":
-        squares = np.rint(distances**2).astype(np.int64)  # of whole pixels
-        base = int(squares.max(initial=0)) + 1
-        keys = np.sort(first * base + squares)
-        distances = np.sqrt(keys % base)
-        return keys // base, distances, distances
-    values = (cells.areas if quantity == "area" else cells.instances.scores).astype(np.float64)
-    order = np.argsort(values, kind="stable")
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    keys = np.sort(first * len(order) + rank[second])
-    owner, neighbour = keys // max(len(order), 1), order[keys % max(len(order), 1)]
-    distances = np.hypot(*(cells.centroids[owner] - cells.centroids[neighbour]).T)
-    return owner, distances, values[neighbour]
 
 
 def _segment_statistics(
@@ -263,12 +172,11 @@ def _segment_statistics(
 def count_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
     """Number of other instances within each radius."""
     radii = [r for r in RADII if f"others_r{r}_count" in names]
-    first, second = _pairs_within(cells.centroids, max(radii))
-    distances = np.hypot(*(cells.centroids[first] - cells.centroids[second]).T)
-    return {
-        f"others_r{r}_count": np.bincount(first[distances <= r], minlength=len(cells))
-        for r in radii
-    }
+    if not len(cells):
+        return {name: np.zeros(0) for name in TRUE_COUNT}
+    tree = KDTree(cells.centroids)
+    counts = {r: tree.query_ball_point(cells.centroids, r, return_length=True) for r in radii}
+    return {f"others_r{r}_count": number - 1 for r, number in counts.items()}
 
 
 def nearest_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
@@ -304,7 +212,6 @@ def nearest_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarr
 
 
 GROUPS = (
-    FeatureGroup((*OVERLAP, *OTHERS), overlap_features),
     FeatureGroup(RADIUS, radius_features),
     FeatureGroup(TOP, nearest_features),
     FeatureGroup(TRUE_COUNT, count_features),
