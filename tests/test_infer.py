@@ -61,6 +61,37 @@ def test_default_models_and_image(run, tmp_path):
     assert int(re.search(r"(\d+) cells", done.stdout).group(1)) > 5
 
 
+def test_second_level_from_end_to_end(run, shapes, weights, tmp_path):
+    """The three commands of the README: predictions, training, rescored inference."""
+    data = ("--image_dir", shapes / "images", "--annotation_dir", shapes / "annotations")
+    pickles, model = tmp_path / "pickles", tmp_path / "model"
+    models = ("--weights", weights, "--device", "cpu")
+    done = run("prepare_for_2nd_level_model.py", *data, *models, "--out_dir", pickles)
+    assert done.returncode == 0, done.stderr
+    options = ("--data_dir", pickles, "--out_dir", model, "--iterations", 20)
+    done = run("train_2nd_level_catboost.py", *data, *options)
+    assert done.returncode == 0, done.stderr
+    second = ("--2nd_level_model", model / "catboost.pkl")
+    second = (*second, "--2nd_level_features", model / "features.csv")
+    image = ("--image", shapes / "images" / "valid0.png", "--save", "coco")
+    scores = {}
+    for name, options in (("first", ()), ("second", second)):
+        done = infer(run, tmp_path / name, *image, "--weights", weights, *options)
+        assert done.returncode == 0, done.stderr
+        assert ("2nd level" in done.stdout) == (name == "second")
+        coco = json.loads((tmp_path / name / "valid0_coco.json").read_text())
+        scores[name] = [row["score"] for row in coco["annotations"]]
+    assert sorted(scores["second"], reverse=True) == scores["second"]
+    assert scores["second"] != scores["first"]
+    out = ("--out_dir", tmp_path / "evaluation")
+    done = run("evaluate_ensemble.py", *data, *models, *second, *out)
+    assert done.returncode == 0, done.stderr
+    assert "before rescoring" in done.stdout
+    assert_one_line_error(
+        infer(run, tmp_path, *second[:2], "--no_2nd_level"), "--no_2nd_level", "--2nd_level_model"
+    )
+
+
 def test_one_bad_file_does_not_stop_the_others(run, shapes, weights, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()

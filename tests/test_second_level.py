@@ -154,11 +154,13 @@ def test_predictions_survive_the_file(folder, tmp_path):
 
 def test_binary_masks_are_exactly_kept(tmp_path):
     half = np.float32(0.5)
-    values = np.array([[np.nextafter(half, half - 1), half, np.nextafter(half, half + 1)]])
+    around = [np.nextafter(half, half - 1), half, np.nextafter(half, half + 1)]
+    values = np.array([[*around, 0, 1e-9]], np.float32)
     instances = replace(one_instance(), masks=[values])
     write_predictions(tmp_path / "a.pkl", ImagePredictions(1, "", ("x",), instances))
     back = read_predictions(tmp_path / "a.pkl").instances.masks[0]
     np.testing.assert_array_equal(back >= 0.5, values >= 0.5)
+    np.testing.assert_array_equal(back > 0, values > 0)
 
 
 def one_instance() -> Instances:

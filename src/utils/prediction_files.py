@@ -61,14 +61,17 @@ def write_predictions(path: str | Path, predictions: ImagePredictions) -> None:
         "scores": np.ascontiguousarray(instances.scores, np.float32),
         "labels": np.ascontiguousarray(instances.labels, np.int64),
         "offsets": np.ascontiguousarray(instances.offsets, np.int64),
-        "masks": [
-            np.ascontiguousarray(np.rint(mask.astype(np.float64) * STEPS), np.uint16)
-            for mask in instances.masks
-        ],
+        "masks": [_to_steps(mask) for mask in instances.masks],
     }
     with atomic_path(path) as temporary:
         # protocol 4 holds an array's bytes in a form that any NumPy reads
         temporary.write_bytes(pickle.dumps(record, protocol=4))
+
+
+def _to_steps(mask: np.ndarray) -> np.ndarray:
+    """Probabilities as uint16; 0 stays the only one that becomes 0, since features ask for it."""
+    steps = np.rint(mask.astype(np.float64) * STEPS)
+    return np.ascontiguousarray(np.maximum(steps, mask > 0), np.uint16)
 
 
 def read_predictions(path: str | Path) -> ImagePredictions:

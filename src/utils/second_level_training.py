@@ -264,7 +264,7 @@ def sweep_drop_thresholds(
         plain, rescored = _image_ap(instances, data.records[i], iou, np.asarray(thresholds))
         before.append(plain)
         after.append(rescored)
-        kept.append((iou[:, None] >= thresholds).sum(axis=0))
+        kept.append((np.clip(iou, 0, 1)[:, None] >= thresholds).sum(axis=0))
     table = pd.DataFrame({"mAP": np.mean(after, axis=0)}, pd.Index(thresholds, name="threshold"))
     table["gain"] = table["mAP"] - np.mean(before)
     table["kept"] = np.sum(kept, axis=0) / np.count_nonzero(~np.isnan(predicted))
