@@ -95,8 +95,8 @@ def choose_weights(weights: list[str] | None) -> list[str]:
     if all(Path(path).is_file() for path in PUBLISHED_MODELS):
         return PUBLISHED_MODELS
     print(
-        "Using the small bundled demonstration models; "
-        "`bash download_models.sh` fetches the published gold-medal models."
+        "Using the small bundled demonstration models; better ones are used once they lie at "
+        f"{' and '.join(PUBLISHED_MODELS)} (see README, 'Models')."
     )
     return BUNDLED_MODELS
 

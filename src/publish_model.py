@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
-from utils.runtime import InputError, run_script
+from utils.runtime import InputError, quiet_libraries, run_script
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,8 +28,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    import torch
-
+    quiet_libraries()
     from utils.checkpoints import load_checkpoint, save_checkpoint
 
     checkpoint = load_checkpoint(args.input)
@@ -46,9 +46,8 @@ def main(args: argparse.Namespace) -> None:
         name: value.half() if value.is_floating_point() and "running_" not in name else value
         for name, value in checkpoint["state_dict"].items()
     }
-    save_checkpoint(args.output, {"meta": meta, "state_dict": state})
-    size = sum(value.numel() * value.element_size() for value in state.values()) / 2**20
-    print(f"{args.output}: {len(state)} tensors, {size:.1f} MiB, torch {torch.__version__}")
+    save_checkpoint(args.output, {"meta": meta, "state_dict": state}, compress=True)
+    print(f"{args.output}: {Path(args.output).stat().st_size / 1e6:.1f} MB")
 
 
 def parse_confidence(pairs: list[str], class_names: list[str]) -> dict[str, float]:
