@@ -142,7 +142,8 @@ def test_unreachable_pretrained_weights(run, shapes, tmp_path):
     url = "http://127.0.0.1:9/resnest200.pth"  # nothing listens there
     config.write_text(
         f"_base_ = {str(CONFIGS / 'tiny_resnest.py')!r}\n"
-        f"model = dict(backbone=dict(init_cfg=dict(_delete_=True, type='Pretrained', checkpoint={url!r})))\n"
+        f"weights = dict(_delete_=True, type='Pretrained', checkpoint={url!r})\n"
+        "model = dict(backbone=dict(init_cfg=weights))\n"
     )
     options = ("--config", config, "--max_iters", 1)
     done = train(run, shapes, tmp_path / "out", *options)

@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from utils.annotations import AnnotatedImage
 from utils.checkpoints import describe_model, load_checkpoint, load_weights, save_checkpoint
-from utils.models import build_model, run_in_dtype, set_num_classes
+from utils.models import build_model, forget_pretrained, run_in_dtype, set_num_classes
 from utils.runtime import InputError, atomic_path, seed_everything
 from utils.training_hooks import CheckpointHook, CompetitionHook, NormHook, SeedHook
 
@@ -56,10 +56,8 @@ def record_environment(path: Path, command: Sequence[str]) -> None:
         temporary.write_text(json.dumps(environment, indent=2), encoding="utf-8")
 
 
-def initialise(
-    model: nn.Module, load_from: str | None, class_names: tuple[str, ...], from_scratch: bool
-) -> list[str]:
-    """Fill a new model with weights: from a checkpoint, from published ones, or random.
+def initialise(model: nn.Module, load_from: str | None, class_names: tuple[str, ...]) -> list[str]:
+    """Fill a new model with weights: from a checkpoint, or as its config says.
 
     Layers of `load_from` whose shape depends on the classes are left to random initialisation when
     the classes differ.
@@ -70,8 +68,6 @@ def initialise(
     Raises:
         InputError: the published weights are not reachable, or `load_from` does not fit.
     """
-    if from_scratch or load_from:
-        _forget_pretrained(model)
     try:
         model.init_weights()
     except (URLError, OSError) as error:
@@ -92,17 +88,6 @@ def initialise(
         raise InputError(f"--load_from {load_from}: its architecture differs from --config's")
     model.load_state_dict(fitting, strict=False)
     return sorted(set(target) - set(fitting))
-
-
-def _forget_pretrained(model: nn.Module) -> None:
-    for module in model.modules():
-        init = getattr(module, "init_cfg", None)
-        if isinstance(init, dict) and init.get("type") == "Pretrained":
-            # mmdet's own default for a ResNet without pretrained weights
-            module.init_cfg = [
-                dict(type="Kaiming", layer="Conv2d"),
-                dict(type="Constant", val=1, layer=["_BatchNorm", "GroupNorm"]),
-            ]
 
 
 class TrainingModel(nn.Module):
@@ -201,9 +186,11 @@ def build_runner(
     rank = dist.get_rank() if dist.is_initialized() else 0
     model_config = config.model.to_dict()
     set_num_classes(model_config, len(class_names))
+    if from_scratch or load_from or resume:
+        forget_pretrained(model_config)
     seed_everything(0, config.seed)
     model = build_model(deepcopy(model_config))
-    unfilled = initialise(model, load_from, class_names, from_scratch or bool(resume))
+    unfilled = initialise(model, load_from, class_names)
     if unfilled:
         logger.info("not in %s, left to random initialisation: %s", load_from, ", ".join(unfilled))
     runner = CellRunner(
