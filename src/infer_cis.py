@@ -21,6 +21,7 @@ from utils.runtime import (
     InputError,
     StageTimer,
     peak_memory_mb,
+    quick_start,
     quiet_libraries,
     run_script,
 )
@@ -69,9 +70,10 @@ def main(args: argparse.Namespace) -> None:
         raise InputError("--no_2nd_level and --2nd_level_model: give one of them")
     weights = choose_weights(args.weights)
     images = list_images(args.image or [next(path for path in DEMO_IMAGES if Path(path).is_file())])
-    ensemble = build_ensemble(weights, args)
-    usual = default_second_level(weights)
-    second_level = second_level_from(args, usual) if args.second_level else None
+    with quick_start():
+        ensemble = build_ensemble(weights, args)
+        usual = default_second_level(weights)
+        second_level = second_level_from(args, usual) if args.second_level else None
     failures = 0
     for path, name in zip(images, output_names(images), strict=True):
         try:
