@@ -163,4 +163,4 @@ def summary(instances: Instances, class_names: tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    run_script(main, parse_args())
+    run_script(main, parse_args(), leave_at_once=True)

@@ -77,10 +77,15 @@ def encode(mask: np.ndarray) -> dict:
 
 def to_rles(instances: Instances, threshold: float = MASK_THRESHOLD) -> list[dict]:
     """RLE of each instance's foreground in the frame of the image."""
-    return [
-        encode(paste(crop, offset, instances.image_size))
-        for crop, offset in zip(binary_crops(instances, threshold), instances.offsets, strict=True)
-    ]
+    # one frame for all, in the order of memory that pycocotools reads
+    frame = np.zeros(instances.image_size, np.uint8, order="F")
+    rles = []
+    for crop, (x, y) in zip(binary_crops(instances, threshold), instances.offsets, strict=True):
+        window = frame[y : y + crop.shape[0], x : x + crop.shape[1]]
+        window[:] = crop
+        rles.append(encode(frame))
+        window[:] = 0
+    return rles
 
 
 def rle_areas(rles: Sequence[dict]) -> np.ndarray:

@@ -40,18 +40,32 @@ class InputError(Exception):
 
 
 def run_script(
-    main: Callable[[argparse.Namespace], int | None], args: argparse.Namespace
+    main: Callable[[argparse.Namespace], int | None],
+    args: argparse.Namespace,
+    leave_at_once: bool = False,
 ) -> NoReturn:
-    """Run `main(args)` and exit with what it returns (None is 0), or with 2 for an `InputError`."""
+    """Run `main(args)` and exit with what it returns (None is 0), or with 2 for an `InputError`.
+
+    Args:
+        main: the script.
+        args: its options.
+        leave_at_once: end the process without taking down what it loaded, which takes a second;
+            for scripts that leave nothing to be flushed or joined but their own output.
+    """
     try:
-        sys.exit(main(args) or 0)
+        code = main(args) or 0
     except InputError as error:
         for line in (*error.details, f"error: {error}"):
             print(line, file=sys.stderr)
-        sys.exit(2)
+        code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        code = 130
+    if leave_at_once:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 @contextmanager
