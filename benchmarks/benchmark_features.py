@@ -18,9 +18,6 @@ import argparse
 import pickle
 import sys
 import tempfile
-import time
-import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -29,6 +26,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from catboost import CatBoostRegressor
+from measuring import median_seconds, peak_megabytes
 
 from utils.features import FEATURE_NAMES, compute_features
 from utils.instances import Instances
@@ -140,25 +138,6 @@ def full_frames(instances: Instances, image: np.ndarray) -> dict[str, np.ndarray
                 row[f"kdtree_nb_{name}_median_{quantity}"] = np.median(chosen)
                 row[f"kdtree_nb_{name}_mean_{quantity}"] = chosen.mean()
     return found | {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
-def median_seconds(function: Callable, repeats: int, *arguments: object) -> float:
-    """Processor time, which other programs on the machine change little."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function(*arguments)
-        seconds.append(time.process_time() - start)
-    return float(np.median(seconds))
-
-
-def peak_megabytes(function: Callable, *arguments: object) -> float:
-    """Memory above what was there before, as NumPy's and Python's allocators see it."""
-    tracemalloc.start()
-    function(*arguments)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak / 1e6
 
 
 def check_equal(instances: Instances, image: np.ndarray, slow: dict[str, np.ndarray]) -> None:

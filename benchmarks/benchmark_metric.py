@@ -16,8 +16,6 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS
 import argparse
 import sys
 import time
-import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -25,6 +23,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+from measuring import median_seconds, peak_megabytes
+
 from utils.instances import Instances
 from utils.masks import binary_crops, encode, label_image, paste
 from utils.metrics import ImageScore, count_matches, score_image
@@ -97,25 +97,6 @@ def full_masks(instances: Instances, truth: np.ndarray) -> ImageScore:
     covered = (flat_found @ flat_truth.T).astype(np.float64)
     areas = flat_found.sum(axis=1)[:, None] + flat_truth.sum(axis=1)[None]
     return count_matches(covered / (areas - covered))
-
-
-def median_seconds(function: Callable, repeats: int, *arguments: object) -> float:
-    """CPU time: another program on the machine does not count."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function(*arguments)
-        seconds.append(time.process_time() - start)
-    return float(np.median(seconds))
-
-
-def peak_megabytes(function: Callable, *arguments: object) -> float:
-    """Memory above what was there before, as NumPy's and Python's allocators see it."""
-    tracemalloc.start()
-    function(*arguments)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak / 1e6
 
 
 def main(args: argparse.Namespace) -> None:

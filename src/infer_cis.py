@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.inputs import PUBLISHED_MODELS, list_images, output_names, split_paths
-from utils.options import add_compute_options, add_prediction_options, add_weights_option
+from utils.options import (
+    add_compute_options,
+    add_prediction_options,
+    add_weights_option,
+    check_prediction_options,
+)
 from utils.runtime import (
     InputError,
     StageTimer,
@@ -64,8 +69,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    if args.score_thr is not None and not 0 <= args.score_thr <= 1:
-        raise InputError(f"--score_thr {args.score_thr}: not between 0 and 1")
+    check_prediction_options(args)
     if not args.second_level and args.second_level_model:
         raise InputError("--no_2nd_level and --2nd_level_model: give one of them")
     weights = choose_weights(args.weights)

@@ -15,8 +15,15 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from utils.inputs import PUBLISHED_MODELS, split_paths
-from utils.runtime import PRECISIONS, InputError, quiet_libraries, run_script
+from utils.inputs import split_paths
+from utils.options import (
+    add_compute_options,
+    add_data_options,
+    add_prediction_options,
+    add_weights_option,
+    check_prediction_options,
+)
+from utils.runtime import InputError, quiet_libraries, run_script
 
 if TYPE_CHECKING:
     from utils.annotations import AnnotationSet
@@ -28,32 +35,17 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--image_dir", default="data/images", help="folder that file_name is relative to")
-    add(
-        "--annotation_dir",
-        default="data/annotations_semi_supervised_round2",
-        help="folder of annotations_valid_<fold>.json (COCO)",
-    )
-    add("--fold", type=int, default=0, help="number in the annotation file's name")
-    add(
-        "--weights",
-        nargs="+",
-        default=PUBLISHED_MODELS,
-        help="checkpoints, also as one string separated by spaces",
-    )
+    add_data_options(parser)
+    add_weights_option(parser)
     add("--out_dir", default="data_for_2nd_level_model", help="folder of the pickles")
     add("--resume", action="store_true", help="skip images whose pickle is there")
-    add("--score_thr", type=float, help="one confidence threshold (default: by class, from models)")
-    add("--tta", action="store_true", help="also look at the mirrored image")
-    add("--skip_invalid", action="store_true", help="leave invalid images and annotations out")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--precision", choices=PRECISIONS, default="auto")
+    add_prediction_options(parser)
+    add_compute_options(parser)
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
-    if args.score_thr is not None and not 0 <= args.score_thr <= 1:
-        raise InputError(f"--score_thr {args.score_thr}: not between 0 and 1")
+    check_prediction_options(args)
     quiet_libraries()
     from utils.annotations import annotation_file, load_annotations
     from utils.ensemble import load_ensemble

@@ -17,6 +17,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.options import add_data_options
 from utils.runtime import InputError, run_script
 
 if TYPE_CHECKING:
@@ -31,13 +32,7 @@ def parse_args() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data_dir", default="data_for_2nd_level_model", help="folder of the pickles")
-    add("--image_dir", default="data/images", help="folder that file_name is relative to")
-    add(
-        "--annotation_dir",
-        default="data/annotations_semi_supervised_round2",
-        help="folder of annotations_valid_<fold>.json (COCO)",
-    )
-    add("--fold", type=int, default=0, help="number in the annotation file's name")
+    add_data_options(parser)
     add("--out_dir", default="2nd_level_model", help="folder of the model (default: %(default)s)")
     add(
         "--drop_threshold",
@@ -52,7 +47,6 @@ def parse_args() -> argparse.Namespace:
     add("--learning_rate", type=float, default=0.02, help="default: %(default)s")
     add("--l2", type=float, default=1.0, help="regularisation of leaves (default: %(default)s)")
     add("--seed", type=int, default=67, help="of trees and of the split (default: %(default)s)")
-    add("--skip_invalid", action="store_true", help="leave invalid images and annotations out")
     return parser.parse_args()
 
 

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.options import add_compute_options, add_data_options, add_prediction_options
+from utils.options import (
+    add_compute_options,
+    add_data_options,
+    add_prediction_options,
+    check_prediction_options,
+)
 from utils.runtime import (
     InputError,
     quiet_libraries,
@@ -104,8 +109,7 @@ def check_options(args: argparse.Namespace) -> None:
     Raises:
         InputError: names the option.
     """
-    if args.score_thr is not None and not 0 <= args.score_thr <= 1:
-        raise InputError(f"--score_thr {args.score_thr}: not between 0 and 1")
+    check_prediction_options(args)
     if args.confidence_search and args.predictions and Path(args.predictions).is_dir():
         raise InputError(
             "--confidence_search: label images have no scores; give models or COCO results"

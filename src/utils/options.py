@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from utils.inputs import PUBLISHED_MODELS
-from utils.runtime import PRECISIONS
+from utils.runtime import PRECISIONS, InputError
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +43,12 @@ def add_prediction_options(parser: argparse.ArgumentParser) -> None:
         "--score_thr", type=float, help="least score of a cell (default: by class, from the models)"
     )
     add("--tta", action="store_true", help="also look at the mirrored image: slower, a bit better")
+
+
+def check_prediction_options(args: argparse.Namespace) -> None:
+    """Raise an `InputError` for values of `add_prediction_options` that are out of range."""
+    if args.score_thr is not None and not 0 <= args.score_thr <= 1:
+        raise InputError(f"--score_thr {args.score_thr}: not between 0 and 1")
 
 
 def add_weights_option(
