@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from mmcv.runner import BaseModule
 from torch import nn
 
 from utils.checkpoints import load_checkpoint, load_weights
+from utils.images import resize
 from utils.instances import Boxes
 from utils.models import build_model, run_in_dtype
 
@@ -117,17 +117,29 @@ class Detector:
             self.inference["long_side"] / max(height, width),
         )
         size = max(1, round(width * factor)), max(1, round(height * factor))
-        return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        return resize(image, size, self.inference.get("resize", "opencv"))
 
     @torch.inference_mode()
     def boxes(self, features: Features) -> Boxes:
         """Proposals, box heads and class-wise NMS as the model's `test_cfg` says."""
-        metas = [features.img_meta]
-        proposals = self.model.rpn_head.simple_test_rpn(features.maps, metas)
-        (per_class,) = self._box_head.simple_test(features.maps, proposals, metas, rescale=True)
+        return self.boxes_from(features, self.proposals(features))
+
+    @torch.inference_mode()
+    def proposals(self, features: Features) -> torch.Tensor:
+        """Boxes that may hold something: float32 [N, 5], in network input pixels, with scores."""
+        (found,) = self.model.rpn_head.simple_test_rpn(features.maps, [features.img_meta])
+        return found
+
+    @torch.inference_mode()
+    def boxes_from(self, features: Features, proposals: torch.Tensor) -> Boxes:
+        """Box heads and class-wise NMS on proposals [N, 4 or more]; highest score first."""
+        (per_class,) = self._box_head.simple_test(
+            features.maps, [proposals[:, :4]], [features.img_meta], rescale=True
+        )
         boxes = np.concatenate(per_class)
         labels = np.repeat(np.arange(len(per_class)), [len(rows) for rows in per_class])
-        return Boxes(boxes[:, :4], boxes[:, 4], labels)
+        order = np.argsort(-boxes[:, 4], kind="stable")
+        return Boxes(boxes[order, :4], boxes[order, 4], labels[order])
 
     @torch.inference_mode()
     def mask_probabilities(

@@ -2,24 +2,107 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
+from mmcv.runner import ModuleList
+from mmdet.core.bbox.builder import BBOX_CODERS
+from mmdet.core.bbox.coder import DeltaXYWHBBoxCoder
 from mmdet.core.bbox.iou_calculators import BboxOverlaps2D
 from mmdet.core.bbox.iou_calculators.builder import IOU_CALCULATORS
-from mmdet.models import HEADS
+from mmdet.models import HEADS, build_head, build_roi_extractor
 from mmdet.models.dense_heads import RPNHead
+from mmdet.models.roi_heads import CascadeRoIHead, ConvFCBBoxHead
+from torchvision.ops import batched_nms
+
+import utils.deformable  # noqa: F401  (registers its convolution)
+
+LARGEST_GROWTH = math.log(1000 / 16)  # of a box's side in one regression, natural logarithm
 
 
 @HEADS.register_module()
 class FinestTwiceRPNHead(RPNHead):
     """RPN that sees the finest feature map twice, each time with anchors of another size.
 
-    The anchor generator has one more level than the neck has outputs.
+    The anchor generator has one more level than the neck has outputs. Proposals are ordered by
+    their logits: among the best ones the sigmoid of mmdet's RPN has no digits left.
     """
 
     def forward(self, feats: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], ...]:
         return super().forward((feats[0], *feats))
+
+    def _get_bboxes_single(
+        self, logits, deltas, _score_factors, anchors, img_meta, cfg, *_args, **_kwargs
+    ) -> torch.Tensor:
+        """Proposals of one image, best first: float32 [N, 5], x1 y1 x2 y2 and logit."""
+        cfg = self.test_cfg if cfg is None else cfg
+        parts = []
+        for level, (logit, delta, boxes) in enumerate(zip(logits, deltas, anchors, strict=True)):
+            logit = logit.permute(1, 2, 0).flatten()
+            top = logit.topk(min(cfg.nms_pre, len(logit)))
+            delta = delta.permute(1, 2, 0).reshape(-1, 4)[top.indices]
+            boxes = self.bbox_coder.decode(
+                boxes[top.indices], delta, max_shape=img_meta["img_shape"]
+            )
+            levels = torch.full_like(top.values, level)
+            parts.append(torch.cat([boxes, top.values[:, None], levels[:, None]], dim=1))
+        proposals = torch.cat(parts)
+        sides = proposals[:, 2:4] - proposals[:, :2]
+        proposals = proposals[(sides > cfg.min_bbox_size).all(dim=1)]
+        keep = batched_nms(
+            proposals[:, :4], proposals[:, 4], proposals[:, 5], cfg.nms.iou_threshold
+        )
+        return proposals[keep[: cfg.max_per_img], :5]
+
+
+@BBOX_CODERS.register_module()
+class UpperClampedBBoxCoder(DeltaXYWHBBoxCoder):
+    """Box regression in which a side may shrink without limit, but grow 62.5-fold at most.
+
+    So does Detectron2 (`Box2BoxTransform`); mmdet limits both.
+    """
+
+    def decode(self, bboxes, pred_bboxes, max_shape=None, wh_ratio_clip=None):
+        """Boxes [N, K * 4] from deltas [N, K * 4], clipped to `max_shape` (height, width)."""
+        deltas = pred_bboxes.unflatten(1, (-1, 4))
+        stds, means = (deltas.new_tensor(values[2:]) for values in (self.stds, self.means))
+        sides = torch.minimum(deltas[..., 2:], (LARGEST_GROWTH - means) / stds)
+        deltas = torch.cat([deltas[..., :2], sides], dim=-1).flatten(1)
+        no_limit = torch.finfo(torch.float32).tiny
+        return super().decode(bboxes, deltas, max_shape, wh_ratio_clip=no_limit)
+
+
+@HEADS.register_module()
+class ProbabilityBBoxHead(ConvFCBBoxHead):
+    """Box head that answers with probabilities outside of training.
+
+    A cascade then averages the probabilities of its stages, as Detectron2 does, not their logits.
+    """
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (in training) or probabilities [N, classes + 1], background last, and deltas."""
+        logits, deltas = super().forward(x)
+        return (logits if self.training else logits.float().softmax(dim=1)), deltas
+
+    def get_bboxes(self, rois, cls_score, *args, **kwargs):
+        """mmdet's, whose softmax gives back the probabilities."""
+        return super().get_bboxes(rois, cls_score.log(), *args, **kwargs)
+
+
+@HEADS.register_module()
+class OneMaskHeadCascadeRoIHead(CascadeRoIHead):
+    """Cascade of box heads with one mask head, which learns from the proposals of the first."""
+
+    def init_mask_head(self, mask_roi_extractor: dict, mask_head: dict) -> None:
+        self.share_roi_extractor = False
+        self.mask_roi_extractor = ModuleList([build_roi_extractor(mask_roi_extractor)])
+        self.mask_head = ModuleList([build_head(mask_head)])
+
+    def _mask_forward_train(self, stage, *args, **kwargs) -> dict:
+        if stage == 0:
+            return super()._mask_forward_train(stage, *args, **kwargs)
+        return dict(loss_mask={})
 
 
 @IOU_CALCULATORS.register_module()

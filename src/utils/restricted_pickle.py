@@ -15,7 +15,7 @@ from utils.runtime import InputError
 
 class _Unpickler(pickle.Unpickler):
     def __init__(self, file: object, stand_ins: Mapping[tuple[str, str], object]) -> None:
-        super().__init__(file)
+        super().__init__(file, encoding="latin1")  # bytes of Python 2, one character each
         self._stand_ins = stand_ins
 
     def find_class(self, module: str, name: str) -> object:
