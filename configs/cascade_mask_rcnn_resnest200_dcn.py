@@ -1,6 +1,6 @@
-"""The published gold-medal architecture: Cascade Mask R-CNN, ResNeSt-200 with deformable convolutions.
+"""The published architecture: Cascade Mask R-CNN, ResNeSt-200 with deformable convolutions.
 
-`convert_detectron2.py` brings the published weights into it. What differs from the default is here.
+`convert_detectron2.py` brings the gold-medal weights into it. What differs from the default:
 """
 
 _base_ = "./mask_rcnn_resnest200.py"

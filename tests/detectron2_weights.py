@@ -52,7 +52,7 @@ def read_list() -> pd.DataFrame:
 
 
 def make_weights(first_conv: float = 1.0) -> dict[str, torch.Tensor]:
-    """All weights; `first_conv` multiplies those of the first convolution (the second model: 0.9)."""
+    """All weights; `first_conv` multiplies those of the first convolution (model B: 0.9)."""
     table = read_list()
     weights = {
         name: make_tensor(name, tuple(map(int, shape.split("x"))))
