@@ -48,6 +48,11 @@ def _deflate(path: Path) -> None:
             archive.writestr(name, content)
 
 
+def _is_uncompressed(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+
+
 def load_checkpoint(path: str | Path) -> dict:
     """Read a self-describing checkpoint onto the CPU without executing anything in it.
 
@@ -58,7 +63,10 @@ def load_checkpoint(path: str | Path) -> dict:
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint file; check the path")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        # mapped into memory, weights are read when they are used, and take no memory of their own
+        checkpoint = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=_is_uncompressed(path)
+        )
     except Exception as error:  # torch raises many kinds for damaged or foreign files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -73,14 +81,25 @@ def load_checkpoint(path: str | Path) -> dict:
     return checkpoint
 
 
-def load_weights(model: nn.Module, state_dict: dict, path: str | Path) -> None:
+def load_weights(
+    model: nn.Module, state_dict: dict, path: str | Path, assign: bool = False
+) -> None:
     """Load weights strictly; half-precision ones are converted to the model's dtype.
+
+    Args:
+        model: its names and shapes have to be those of `state_dict`.
+        state_dict: weights by name.
+        path: for messages.
+        assign: take the tensors instead of copying them, which saves memory; not for a model whose
+            parameters an optimizer knows already.
 
     Raises:
         InputError: names or shapes differ from the model's.
     """
+    dtypes = {name: value.dtype for name, value in model.state_dict().items()}
+    converted = {name: value.to(dtypes.get(name)) for name, value in state_dict.items()}
     try:
-        model.load_state_dict(state_dict)
+        model.load_state_dict(converted, assign=assign)
     except RuntimeError as error:
         first = " ".join(str(error).split()[:30])
         raise InputError(f"{path}: weights do not fit the model ({first} ...)") from error

@@ -16,10 +16,11 @@ import torch
 from mmcv.runner import BaseModule
 from torch import nn
 
+from utils.acceleration import accelerate
 from utils.checkpoints import load_checkpoint, load_weights
 from utils.images import resize
 from utils.instances import Boxes
-from utils.models import build_model, run_in_dtype
+from utils.models import build_model
 
 MASK_CHUNK = 512  # boxes that the mask head takes at a time; bounds the memory
 
@@ -29,7 +30,7 @@ class Features:
     """What the backbone and neck make of one image.
 
     Attributes:
-        maps: feature maps, each float32 [1, channels, height, width].
+        maps: feature maps, each [1, channels, height, width], in what the model computes in.
         image_size: (height, width) of the original image in pixels.
         scale: network input pixels per original pixel in x and y.
         img_meta: mmdet's description of the network input.
@@ -75,9 +76,8 @@ class Detector:
         checkpoint = load_checkpoint(path)
         meta = checkpoint["meta"]
         model = build_model(json.loads(meta["model"]))
-        load_weights(model, checkpoint["state_dict"], path)
-        model.to(device).requires_grad_(False)
-        run_in_dtype(model, dtype, device.type)
+        load_weights(model, checkpoint["state_dict"], path, assign=True)
+        accelerate(model.to(device).eval(), dtype)
         return cls(model, json.loads(meta["inference"]), meta["class_names"], device)
 
     @torch.inference_mode()

@@ -30,7 +30,8 @@ class FinestTwiceRPNHead(RPNHead):
     """
 
     def forward(self, feats: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], ...]:
-        return super().forward((feats[0], *feats))
+        """Logits and deltas; the finest map's, which has the same ones for both sizes, come twice."""
+        return tuple([levels[0], *levels] for levels in super().forward(feats))
 
     def _get_bboxes_single(
         self, logits, deltas, _score_factors, anchors, img_meta, cfg, *_args, **_kwargs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from mmcv import Config
+from mmcv.runner import BaseModule
 from mmdet.models import build_detector
 from torch import nn
 
@@ -67,13 +68,14 @@ def run_in_dtype(model: nn.Module, dtype: torch.dtype, device_type: str) -> None
 
 def convolutional_parts(model: nn.Module) -> list[nn.Module]:
     """Backbone, neck and the heads, whose `forward` maps feature maps to feature maps."""
-    parts = [model.backbone, model.rpn_head]
-    if model.with_neck:
-        parts.append(model.neck)
-    for name in ("bbox_head", "mask_head"):
-        head = getattr(model.roi_head, name)
-        parts += list(head) if isinstance(head, nn.ModuleList) else [head]
-    return parts
+    necks = [model.neck] if model.with_neck else []
+    return [model.backbone, *necks, model.rpn_head, *box_and_mask_heads(model)]
+
+
+def box_and_mask_heads(model: nn.Module) -> list[BaseModule]:
+    """The heads behind RoIAlign; a cascade has several of a kind."""
+    heads = (model.roi_head.bbox_head, model.roi_head.mask_head)
+    return [h for head in heads for h in (head if isinstance(head, nn.ModuleList) else [head])]
 
 
 def _autocast(forward, dtype: torch.dtype, device_type: str):
