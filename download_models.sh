@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Download the published gold-medal weights and convert them; run again at any time, it goes on.
+#
+#   bash download_models.sh
+#   PYTHON=python3.11 bash download_models.sh      another interpreter
+#   bash download_models.sh --help
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+runs() {
+    "$1" -c '' >/dev/null 2>&1
+}
+
+if [ -z "${PYTHON:-}" ]; then
+    PYTHON=python
+    runs python || PYTHON=python3
+fi
+runs "$PYTHON" || {
+    echo "error: no '$PYTHON' that runs; activate the environment of install_libs.sh or set PYTHON" >&2
+    exit 2
+}
+exec "$PYTHON" src/download_models.py "$@"
