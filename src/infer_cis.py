@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ from utils.options import (
     add_prediction_options,
     add_weights_option,
     check_prediction_options,
+    ensemble_from,
 )
 from utils.runtime import (
     InputError,
@@ -31,17 +34,24 @@ from utils.runtime import (
     run_script,
 )
 from utils.second_level_options import (
-    USUAL_MODEL,
+    BUNDLED_SECOND_LEVEL,
+    PUBLISHED_SECOND_LEVEL,
     add_second_level_arguments,
     second_level_from,
 )
 
 if TYPE_CHECKING:
-    from utils.ensemble import Ensemble
+    from concurrent.futures import Future
+
+    import numpy as np
+
+    from utils.detector import NetworkInput
+    from utils.ensemble import Detections, Ensemble
     from utils.instances import Instances
     from utils.second_level import SecondLevel
 
 BUNDLED_MODELS = ["models/demo_model_1.pth", "models/demo_model_2.pth"]
+GPU_BATCH = 4  # images of one size that a GPU sees at once
 DEMO_IMAGES = ["demo_images/7ae19de7bc2a.png", "demo_images/simulated_shsy5y.png"]
 
 
@@ -74,21 +84,27 @@ def main(args: argparse.Namespace) -> None:
         raise InputError("--no_2nd_level and --2nd_level_model: give one of them")
     weights = choose_weights(args.weights)
     images = list_images(args.image or [next(path for path in DEMO_IMAGES if Path(path).is_file())])
+    quiet_libraries()
     with quick_start():
-        ensemble = build_ensemble(weights, args)
+        ensemble = ensemble_from(args, weights)
         usual = default_second_level(weights)
         second_level = second_level_from(args, usual) if args.second_level else None
+    if args.verbose:
+        print(f"models: {', '.join(weights)}; {ensemble.device}; {ensemble.post_processing}")
+    timer = StageTimer()
+    start = time.perf_counter()
     failures = 0
-    for path, name in zip(images, output_names(images), strict=True):
+    for path, written in segment_files(ensemble, second_level, images, args, timer):
         try:
-            segment_file(ensemble, second_level, path, Path(args.out_dir) / name, args.save)
-            if args.verbose:
-                print(f"  peak memory so far: {peak_memory_mb()} MB")
+            print(f"{path} -> {written.result()}")
         except InputError as error:
             if len(images) == 1:
                 raise
             failures += 1
             print(f"error: {error}", file=sys.stderr)
+    print_times(timer, len(images) - failures, time.perf_counter() - start)
+    if args.verbose:
+        print(f"  peak memory: {peak_memory_mb()} MB")
     if failures:
         raise InputError(f"{failures} of {len(images)} images failed, see above; the rest is done")
 
@@ -100,61 +116,82 @@ def choose_weights(weights: list[str] | None) -> list[str]:
     if all(Path(path).is_file() for path in PUBLISHED_MODELS):
         return PUBLISHED_MODELS
     print(
-        "Using the small bundled demonstration models; better ones are used once they lie at "
-        f"{' and '.join(PUBLISHED_MODELS)} (see README, 'Models')."
+        "Using the small bundled demonstration models; bash download_models.sh fetches the "
+        "published ones, which are then used instead (see README, 'Models')."
     )
     return BUNDLED_MODELS
 
 
 def default_second_level(weights: list[str]) -> str | None:
-    """The 2nd-level model in its usual place, for the models that are used by default.
+    """The 2nd-level model that belongs to the models that are used by default, where it is there.
 
     It knows the mistakes of the models that it was trained with, not those of others.
     """
-    usual = weights in (BUNDLED_MODELS, PUBLISHED_MODELS) and Path(USUAL_MODEL).is_file()
-    return USUAL_MODEL if usual else None
+    for models, second_level in (
+        (PUBLISHED_MODELS, PUBLISHED_SECOND_LEVEL),
+        (BUNDLED_MODELS, BUNDLED_SECOND_LEVEL),
+    ):
+        if weights == models and Path(second_level).is_file():
+            return second_level
+    return None
 
 
-def build_ensemble(weights: list[str], args: argparse.Namespace) -> Ensemble:
-    """Load the models onto the device that the arguments ask for."""
-    quiet_libraries()
-    from utils.ensemble import load_ensemble
-    from utils.runtime import resolve_device, resolve_precision
-
-    device = resolve_device(args.device)
-    dtype = resolve_precision(args.precision, device)
-    ensemble = load_ensemble(weights, device, dtype, score_thr=args.score_thr, tta=args.tta)
-    if args.verbose:
-        print(f"models: {', '.join(weights)}; {device}, {dtype}; {ensemble.post_processing}")
-    return ensemble
-
-
-def segment_file(
+def segment_files(
     ensemble: Ensemble,
     second_level: SecondLevel | None,
-    path: Path,
-    picture: Path,
-    save: list[str],
-) -> None:
-    """Segment one image, write the results beside `picture`, and print a summary."""
+    images: list[Path],
+    args: argparse.Namespace,
+    timer: StageTimer,
+) -> Iterator[tuple[Path, Future[str]]]:
+    """Segment images and write the results; the next one is read while the last one is written.
+
+    Yields:
+        Each image with the future of a summary.
+    """
     from utils.images import read_image
     from utils.outputs import WRITERS, write_picture
+    from utils.overlap import process
     from utils.visualization import draw_instances
 
-    timer = StageTimer()
-    with timer.stage("read"):
-        image = read_image(path)
-    instances = ensemble.predict(image, timer)
-    if second_level:
-        with timer.stage("2nd level"):
-            instances = second_level.rescore(instances, image)
-    with timer.stage("write"):
-        for name in save:
-            suffix, write = WRITERS[name]
-            write(picture.with_name(picture.stem + suffix), image, instances, ensemble.class_names)
-        write_picture(picture, draw_instances(image, instances))
-    print(f"{path} -> {picture}: {summary(instances, ensemble.class_names)}")
-    print("  " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in timer.seconds.items()))
+    pictures = {
+        path: Path(args.out_dir) / name
+        for path, name in zip(images, output_names(images), strict=True)
+    }
+
+    def load(path: Path) -> tuple[np.ndarray, list[NetworkInput]]:
+        with timer.stage("read"):
+            image = read_image(path)
+        return image, ensemble.prepare(image, timer)
+
+    def compute(loaded: Sequence[tuple[np.ndarray, list[NetworkInput]]]) -> list[Detections]:
+        return ensemble.detect([prepared for _, prepared in loaded], timer)
+
+    def finish(path: Path, loaded: tuple, detections: Detections) -> str:
+        image, picture = loaded[0], pictures[path]
+        instances = ensemble.finish(detections, timer)
+        if second_level:
+            with timer.stage("2nd level"):
+                instances = second_level.rescore(instances, image)
+        with timer.stage("write"):
+            for name in args.save:
+                suffix, write = WRITERS[name]
+                output = picture.with_name(picture.stem + suffix)
+                write(output, image, instances, ensemble.class_names)
+            write_picture(picture, draw_instances(image, instances))
+        return f"{picture}: {summary(instances, ensemble.class_names)}"
+
+    batch_size = GPU_BATCH if ensemble.device.type == "cuda" else 1
+    return process(images, load, compute, finish, lambda loaded: loaded[0].shape, batch_size)
+
+
+def print_times(timer: StageTimer, count: int, seconds: float) -> None:
+    """Seconds of each stage; for several images the mean, and how many a second were done."""
+    if not count:
+        return
+    means = {name: total / count for name, total in timer.seconds.items()}
+    print("  " + ", ".join(f"{name} {mean:.2f} s" for name, mean in means.items()))
+    if count > 1:
+        print(f"  {count} images in {seconds:.1f} s, {count / seconds:.2f} images/s")
 
 
 def summary(instances: Instances, class_names: tuple[str, ...]) -> str:

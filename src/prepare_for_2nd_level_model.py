@@ -22,6 +22,7 @@ from utils.options import (
     add_prediction_options,
     add_weights_option,
     check_prediction_options,
+    ensemble_from,
 )
 from utils.runtime import InputError, quiet_libraries, run_script
 
@@ -48,15 +49,10 @@ def main(args: argparse.Namespace) -> None:
     check_prediction_options(args)
     quiet_libraries()
     from utils.annotations import annotation_file, load_annotations
-    from utils.ensemble import load_ensemble
-    from utils.runtime import resolve_device, resolve_precision
 
     path = annotation_file(args.annotation_dir, "valid", args.fold)
     truth = load_annotations(path, args.image_dir, args.skip_invalid)
-    device = resolve_device(args.device)
-    dtype = resolve_precision(args.precision, device)
-    weights = split_paths(args.weights)
-    ensemble = load_ensemble(weights, device, dtype, args.score_thr, args.tta)
+    ensemble = ensemble_from(args, split_paths(args.weights))
     if set(ensemble.class_names) != set(truth.class_names):
         raise InputError(
             f"--weights: classes ({', '.join(ensemble.class_names)}) differ from the annotations' "

@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from utils.instances import Instances
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "tests" / "configs"
 DATA = ROOT / "tests" / "data"
@@ -23,6 +25,19 @@ def assert_one_line_error(done: subprocess.CompletedProcess, *parts: str) -> Non
     assert line.startswith("error: ")
     for part in parts:
         assert part in line
+
+
+def full_frames(masks: np.ndarray, scores: np.ndarray) -> Instances:
+    """Instances whose crops are whole frames, from probabilities [N, height, width]."""
+    count = len(masks)
+    return Instances(
+        masks.shape[1:],
+        np.zeros((count, 4), np.float32),
+        np.asarray(scores, np.float32),
+        np.zeros(count, np.int64),
+        list(masks),
+        np.zeros((count, 2), np.int64),
+    )
 
 
 def write_shapes(folder: Path, n_train: int, n_valid: int, seed: int = 0) -> Path:

@@ -97,7 +97,8 @@ def detector(path) -> Detector:
 
 @pytest.fixture(scope="module")
 def features(detector) -> Features:
-    return detector.features(IMAGE)
+    (features,) = detector.features([detector.prepare(IMAGE)])
+    return features
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +218,7 @@ def assert_same_boxes(stage: str, ours: Boxes, theirs: Boxes) -> None:
 
 def test_cascade_stages(detector, features):
     head = detector.model.roi_head
-    shape = features.img_meta["img_shape"]
+    shape = features.source.img_meta["img_shape"]
     boxes = torch.from_numpy(REFERENCE["fixed_boxes"])
     probabilities = []
     with torch.inference_mode():
@@ -257,7 +258,7 @@ def check_detections(detector, features, proposals: torch.Tensor, name: str) -> 
     usual = rules.nms.iou_threshold
     rules.nms.iou_threshold = int(name[-3:]) / 100
     try:
-        found = detector.boxes_from(features, proposals)
+        found = detector.boxes(features, proposals)
     finally:
         rules.nms.iou_threshold = usual
     expected = Boxes(*(REFERENCE[f"{name}_{part}"] for part in ("boxes", "scores", "classes")))
@@ -300,8 +301,11 @@ def test_whole_ensemble(detector, convert):
     names = detector.class_names
     confidence = {"default": 1.0, **dict(zip(names, expected["conf_thresh"].tolist(), strict=True))}
     ensemble = Ensemble([detector, load(convert(0.9))], PostProcessing(confidence))
-    features = [view.features(IMAGE) for view in ensemble.views]
-    parts = [view.boxes(f) for view, f in zip(ensemble.views, features, strict=True)]
+    features = [view.detector.features([view.prepare(IMAGE)])[0] for view in ensemble.views]
+    parts = [
+        view.boxes(f, view.detector.proposals(f))
+        for view, f in zip(ensemble.views, features, strict=True)
+    ]
     for model, part in zip("AB", parts, strict=True):
         assert len(part) == expected[f"count{model}"]
         fields = (f"{model}_{field}_top300" for field in ("boxes", "scores", "classes"))

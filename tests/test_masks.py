@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from helpers import DATA
+from helpers import DATA, full_frames
 from torch.nn import functional
 
 from utils.instances import Instances
@@ -82,8 +83,8 @@ def test_iou_equals_the_original_solution():
 def test_nms_equals_the_original_solution(threshold):
     """It walks in the order given, so the scores only need to descend; it keeps empty masks."""
     ops = np.load(DATA / "d2_ensemble_ops.npz")
-    rles = [encode(mask >= 0.5) for mask in ops["mask_float"]]
-    kept = mask_nms(rles, np.linspace(1, 0, len(rles)), threshold)
+    masks = ops["mask_float"]
+    kept = mask_nms(full_frames(masks, np.linspace(1, 0, len(masks))), threshold)
     expected = ops[f"mask_nms_keep_0{threshold * 100:.0f}"]
     expected = [i for i in expected if ops["mask_area"][i] > 0]
     assert kept.tolist() == expected
@@ -92,27 +93,26 @@ def test_nms_equals_the_original_solution(threshold):
 @pytest.mark.parametrize("threshold", ["0.1", "0.3"])
 def test_nms_equals_the_reference(threshold):
     data = np.load(DATA / "instances.npz")
-    rles = [encode(mask / np.float32(65535) >= 0.5) for mask in data["mask_probs"]]
+    instances = full_frames(data["mask_probs"] / np.float32(65535), data["scores"])
     expected = json.loads((DATA / "expected.json").read_text())["mask_nms_keep"][threshold]
-    assert mask_nms(rles, data["scores"], float(threshold)).tolist() == expected
-    shuffled = np.random.default_rng(0).permutation(len(rles))
-    kept = mask_nms([rles[i] for i in shuffled], data["scores"][shuffled], float(threshold))
+    assert mask_nms(instances, float(threshold)).tolist() == expected
+    shuffled = np.random.default_rng(0).permutation(len(instances))
+    kept = mask_nms(instances[shuffled], float(threshold))
     assert shuffled[kept].tolist() == expected
 
 
 def test_nms_keeps_the_best_and_drops_at_the_threshold():
     instances = squares((0, 0), (2, 0), (8, 6), scores=[0.5, 0.9, 0.7])
-    rles = to_rles(instances)
-    assert mask_nms(rles, instances.scores, 8 / 24).tolist() == [1, 2]
-    assert mask_nms(rles, instances.scores, 8 / 24 + 1e-9).tolist() == [1, 2, 0]
+    assert mask_nms(instances, 8 / 24).tolist() == [1, 2]
+    assert mask_nms(instances, 8 / 24 + 1e-9).tolist() == [1, 2, 0]
 
 
 def test_many_masks_and_none():
     """More than 255: a list that pycocotools itself cannot take the areas of."""
     many = [encode(np.eye(3, dtype=bool))] * 300
     assert rle_areas(many).tolist() == [3] * 300
-    assert mask_nms(many, np.ones(300), 0.5).tolist() == [0]
-    assert mask_nms([], np.zeros(0), 0.5).shape == (0,)
+    assert mask_nms(squares(*[(0, 0)] * 300, scores=[1] * 300), 0.5).tolist() == [0]
+    assert mask_nms(Instances.empty((3, 4)), 0.5).shape == (0,)
     assert rle_iou([], many).shape == (0, 300)
 
 
@@ -122,6 +122,17 @@ def test_label_image_gives_pixels_to_the_best_score():
     assert (labels == 1).sum() == 8
     assert (labels == 2).sum() == 16
     assert not label_image(Instances.empty((3, 4))).any()
+
+
+def test_rles_of_crops_are_those_of_frames():
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (5, 4), (7, 9)):
+        crop = (rng.random(shape) > 0.5).astype(np.float32)
+        for frame, offset in ((shape, (0, 0)), ((12, 15), (3, 2)), ((12, 15), (0, 5))):
+            offsets = np.array([offset])
+            instances = replace(full_frames(crop[None], [1]), image_size=frame, offsets=offsets)
+            (rle,) = to_rles(instances)
+            assert rle == encode(paste(crop, offset, frame) >= 0.5)
 
 
 def test_one_pixel_masks():

@@ -54,8 +54,7 @@ def test_reference_left_overlapping(reference):
 
 def test_reference_after_mask_nms(reference):
     predictions, truth = reference
-    rles = [encode(mask >= 0.5) for mask in predictions.masks]
-    kept = predictions[mask_nms(rles, predictions.scores, 0.1)]
+    kept = predictions[mask_nms(predictions, 0.1)]
     score = score_image(label_image(kept), len(kept), truth)
     check(score, EXPECTED["after_mask_nms_0_1_resolved"])
 

@@ -6,29 +6,35 @@ and what mmdet and mmcv do slowly is replaced.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from mmcv.cnn.utils.fuse_conv_bn import _fuse_conv_bn, fuse_conv_bn
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
+from mmdet.models.dense_heads import RPNHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from utils.mmdet_modules import select_proposals
 from utils.models import box_and_mask_heads, convolutional_parts
 from utils.roi_align import extract, is_supported
 
+COMPILE_CACHE = Path.home() / ".cache" / "cell_instance_segmentation"
 BOX_CHUNK = 1024  # proposals that a box head takes at a time; bounds the memory
 
 
-def accelerate(model: nn.Module, dtype: torch.dtype) -> None:
+def accelerate(model: nn.Module, dtype: torch.dtype, compile: bool = False) -> None:
     """Prepare a detector for inference, in place; it cannot be trained afterwards.
 
     Args:
         model: mmdet two-stage detector in evaluation mode, on its device.
         dtype: what backbone, neck and heads compute in. The heads answer in float32, and so does
             all arithmetic on boxes: coordinates need the digits.
+        compile: translate the backbone to machine code when it sees the first image of a size.
     """
     fold_norms(model)
     model.requires_grad_(False)
@@ -37,12 +43,22 @@ def accelerate(model: nn.Module, dtype: torch.dtype) -> None:
             module.forward = partial(split_attention, module)
         elif isinstance(module, SingleRoIExtractor):
             module.forward = partial(_pool, module, module.forward)
+    if type(model.rpn_head) is RPNHead:
+        model.rpn_head._get_bboxes_single = partial(select_proposals, model.rpn_head)
+    if compile:
+        model.backbone.forward = _compiled(model.backbone.forward)
     for part in convolutional_parts(model):
         part.to(dtype=dtype, memory_format=torch.channels_last)
         part.forward = partial(_in_dtype, part.forward, dtype)
     for head in (model.rpn_head, *box_and_mask_heads(model)):
         head.forward = partial(_answer_float32, head.forward)
     model.roi_head._bbox_forward = partial(_in_chunks, model.roi_head._bbox_forward)
+
+
+def _compiled(forward: Callable) -> Callable:
+    # Where torch would keep it, in the folder of temporary files, it is gone after a restart.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILE_CACHE))
+    return torch.compile(forward, dynamic=False)
 
 
 def fold_norms(model: nn.Module) -> None:
@@ -105,6 +121,4 @@ def _in_chunks(forward: Callable, *arguments) -> dict[str, torch.Tensor]:
     """mmdet's `_bbox_forward([stage], maps, rois)`, some regions at a time."""
     *others, rois = arguments
     parts = [forward(*others, chunk) for chunk in rois.split(BOX_CHUNK)]
-    return {
-        name: torch.cat([part[name] for part in parts]) for name in ("cls_score", "bbox_pred")
-    }
+    return {name: torch.cat([part[name] for part in parts]) for name in ("cls_score", "bbox_pred")}

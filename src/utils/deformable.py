@@ -43,6 +43,7 @@ class PortableDCNv2(ModulatedDeformConv2dPack):
         nn.Module._load_from_state_dict(self, *args)
 
 
+@torch.compiler.disable  # its loop over pieces of the image would be unrolled
 def gather_conv(
     x: torch.Tensor,
     offsets: torch.Tensor,

@@ -1,6 +1,7 @@
 """`Detector`: one model at inference, from an image to boxes and mask probabilities.
 
-The backbone runs once per image: `features` first, then boxes from them, then masks of any boxes.
+The backbone runs once per image: `prepare` and `features` first, then proposals and boxes from
+them, then masks of any boxes.
 """
 
 from __future__ import annotations
@@ -26,20 +27,31 @@ MASK_CHUNK = 512  # boxes that the mask head takes at a time; bounds the memory
 
 
 @dataclass(frozen=True)
+class NetworkInput:
+    """An image as the network takes it.
+
+    Attributes:
+        pixels: float32 [height, width, 3], resized, normalised, padded with zeros; on the CPU.
+        image_size: (height, width) of the original image in pixels.
+        img_meta: mmdet's description of it.
+    """
+
+    pixels: torch.Tensor
+    image_size: tuple[int, int]
+    img_meta: dict
+
+
+@dataclass(frozen=True)
 class Features:
     """What the backbone and neck make of one image.
 
     Attributes:
         maps: feature maps, each [1, channels, height, width], in what the model computes in.
-        image_size: (height, width) of the original image in pixels.
-        scale: network input pixels per original pixel in x and y.
-        img_meta: mmdet's description of the network input.
+        source: what they were computed from.
     """
 
     maps: Sequence[torch.Tensor]
-    image_size: tuple[int, int]
-    scale: tuple[float, float]
-    img_meta: dict
+    source: NetworkInput
 
 
 class Detector:
@@ -67,8 +79,10 @@ class Detector:
         self._box_head = _without_masks(model.roi_head)
 
     @classmethod
-    def load(cls, path: str | Path, device: torch.device, dtype: torch.dtype) -> Detector:
-        """Build the model that a checkpoint describes and load its weights.
+    def load(
+        cls, path: str | Path, device: torch.device, dtype: torch.dtype, compile: bool = False
+    ) -> Detector:
+        """Build the model that a checkpoint describes, load its weights, and make it fast.
 
         Raises:
             InputError: the file is missing, no checkpoint of ours, or does not fit its description.
@@ -77,12 +91,11 @@ class Detector:
         meta = checkpoint["meta"]
         model = build_model(json.loads(meta["model"]))
         load_weights(model, checkpoint["state_dict"], path, assign=True)
-        accelerate(model.to(device).eval(), dtype)
+        accelerate(model.to(device).eval(), dtype, compile)
         return cls(model, json.loads(meta["inference"]), meta["class_names"], device)
 
-    @torch.inference_mode()
-    def features(self, image: np.ndarray) -> Features:
-        """Run backbone and neck.
+    def prepare(self, image: np.ndarray) -> NetworkInput:
+        """Resize and normalise.
 
         Args:
             image: uint8 [height, width, 3], BGR.
@@ -90,15 +103,15 @@ class Detector:
         height, width = image.shape[:2]
         resized = self._resize(image)
         new_height, new_width = resized.shape[:2]
-        scale = (new_width / width, new_height / height)
+        scale = new_width / width, new_height / height
         divisor = self.inference["size_divisor"]
         padded_height = -(-new_height // divisor) * divisor
         padded_width = -(-new_width // divisor) * divisor
-        pixels = torch.from_numpy(resized).to(self.device).permute(2, 0, 1).float()
-        mean = pixels.new_tensor(self.inference["pixel_mean"])[:, None, None]
-        std = pixels.new_tensor(self.inference["pixel_std"])[:, None, None]
-        batch = pixels.new_zeros(1, 3, padded_height, padded_width)
-        batch[0, :, :new_height, :new_width] = (pixels - mean) / std
+        padded = torch.zeros(padded_height, padded_width, 3)
+        inside = padded[:new_height, :new_width]
+        inside.copy_(torch.from_numpy(resized))
+        inside.sub_(torch.tensor(self.inference["pixel_mean"]))
+        inside.div_(torch.tensor(self.inference["pixel_std"]))
         img_meta = dict(
             img_shape=(new_height, new_width, 3),
             pad_shape=(padded_height, padded_width, 3),
@@ -106,8 +119,17 @@ class Detector:
             scale_factor=np.array([*scale, *scale], np.float32),
             flip=False,
         )
-        maps = self.model.extract_feat(batch)
-        return Features(maps, (height, width), scale, img_meta)
+        return NetworkInput(padded, (height, width), img_meta)
+
+    @torch.inference_mode()
+    def features(self, inputs: Sequence[NetworkInput]) -> list[Features]:
+        """Run backbone and neck on images of the same size, all at once."""
+        batch = torch.stack([source.pixels for source in inputs]).to(self.device)
+        maps = self.model.extract_feat(batch.permute(0, 3, 1, 2))
+        return [
+            Features([level[i : i + 1] for level in maps], source)
+            for i, source in enumerate(inputs)
+        ]
 
     def _resize(self, image: np.ndarray) -> np.ndarray:
         """Short side to `short_side`, unless the long side would exceed `long_side`."""
@@ -120,21 +142,24 @@ class Detector:
         return resize(image, size, self.inference.get("resize", "opencv"))
 
     @torch.inference_mode()
-    def boxes(self, features: Features) -> Boxes:
-        """Proposals, box heads and class-wise NMS as the model's `test_cfg` says."""
-        return self.boxes_from(features, self.proposals(features))
-
-    @torch.inference_mode()
     def proposals(self, features: Features) -> torch.Tensor:
         """Boxes that may hold something: float32 [N, 5], in network input pixels, with scores."""
-        (found,) = self.model.rpn_head.simple_test_rpn(features.maps, [features.img_meta])
+        (found,) = self.model.rpn_head.simple_test_rpn(features.maps, [features.source.img_meta])
         return found
 
     @torch.inference_mode()
-    def boxes_from(self, features: Features, proposals: torch.Tensor) -> Boxes:
-        """Box heads and class-wise NMS on proposals [N, 4 or more]; highest score first."""
+    def boxes(self, features: Features, proposals: torch.Tensor) -> Boxes:
+        """Box heads and class-wise NMS as the model's `test_cfg` says.
+
+        Args:
+            features: of the image.
+            proposals: [N, 4 or more] in network input pixels.
+
+        Returns:
+            Boxes in original pixels, highest score first.
+        """
         (per_class,) = self._box_head.simple_test(
-            features.maps, [proposals[:, :4]], [features.img_meta], rescale=True
+            features.maps, [proposals[:, :4]], [features.source.img_meta], rescale=True
         )
         boxes = np.concatenate(per_class)
         labels = np.repeat(np.arange(len(per_class)), [len(rows) for rows in per_class])
@@ -154,7 +179,7 @@ class Detector:
         Returns:
             float32 [N, S, S], probability of foreground on a grid over each box.
         """
-        scale = np.array([*features.scale, *features.scale], np.float32)
+        scale = features.source.img_meta["scale_factor"]
         rois = torch.zeros(len(boxes), 5, device=self.device)  # column 0: image 0
         rois[:, 1:] = torch.as_tensor(boxes * scale)
         classes = torch.as_tensor(labels, device=self.device)

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torchvision.ops import batched_nms
 
-from utils.detector import Detector, Features
+from utils.detector import Detector, Features, NetworkInput
 from utils.instances import Boxes, Instances
-from utils.masks import mask_nms, paste_probabilities, to_rles
+from utils.masks import mask_nms, paste_probabilities
 from utils.runtime import InputError, StageTimer
 
 
@@ -117,13 +117,13 @@ class View:
     detector: Detector
     flip: bool = False
 
-    def features(self, image: np.ndarray) -> Features:
-        """Run the backbone on uint8 BGR [height, width, 3]."""
-        return self.detector.features(image[:, ::-1] if self.flip else image)
+    def prepare(self, image: np.ndarray) -> NetworkInput:
+        """What the network takes, from uint8 BGR [height, width, 3]."""
+        return self.detector.prepare(image[:, ::-1] if self.flip else image)
 
-    def boxes(self, features: Features) -> Boxes:
-        """Detect boxes in original pixels."""
-        found = self.detector.boxes(features)
+    def boxes(self, features: Features, proposals: torch.Tensor) -> Boxes:
+        """Detected boxes in original pixels."""
+        found = self.detector.boxes(features, proposals)
         return replace(found, boxes=self._mirror(found.boxes, features))
 
     def mask_probabilities(self, features: Features, boxes: Boxes) -> np.ndarray:
@@ -135,8 +135,23 @@ class View:
     def _mirror(self, boxes: np.ndarray, features: Features) -> np.ndarray:
         if not self.flip:
             return boxes
-        width = features.image_size[1]
+        width = features.source.image_size[1]
         return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What the networks found in one image.
+
+    Attributes:
+        image_size: (height, width) in pixels.
+        boxes: N merged boxes that reach the confidence threshold.
+        probabilities: of each view float32 [N, S, S]; none without boxes.
+    """
+
+    image_size: tuple[int, int]
+    boxes: Boxes
+    probabilities: Sequence[np.ndarray]
 
 
 class Ensemble:
@@ -166,6 +181,7 @@ class Ensemble:
                     f"{', '.join(other.class_names)}); give models of the same classes"
                 )
         self.class_names = first.class_names
+        self.device = first.device
         self.post_processing = post_processing or PostProcessing(mean_confidence(detectors))
         flips = (False, True) if tta else (False,)
         self.views = [View(detector, flip) for detector in detectors for flip in flips]
@@ -181,30 +197,58 @@ class Ensemble:
             Instances that no longer suppress each other, highest score first.
         """
         timer = timer or StageTimer()
-        rules = self.post_processing
-        image_size = image.shape[:2]
+        (detections,) = self.detect([self.prepare(image, timer)], timer)
+        return self.finish(detections, timer)
+
+    def prepare(self, image: np.ndarray, timer: StageTimer) -> list[NetworkInput]:
+        """What each view's network takes, from uint8 BGR [height, width, 3]."""
+        with timer.stage("prepare"):
+            return [view.prepare(image) for view in self.views]
+
+    def detect(
+        self, prepared: Sequence[Sequence[NetworkInput]], timer: StageTimer
+    ) -> list[Detections]:
+        """Run the networks on images of the same size; the backbones see all of them at once.
+
+        Args:
+            prepared: of each image what `prepare` returned.
+            timer: collects the seconds of each stage.
+        """
         with timer.stage("backbone"):
-            features = [view.features(image) for view in self.views]
-        with timer.stage("boxes"):
-            parts = [view.boxes(f) for view, f in zip(self.views, features, strict=True)]
+            features = [
+                view.detector.features(inputs)
+                for view, inputs in zip(self.views, zip(*prepared, strict=True), strict=True)
+            ]
+        return [self._detect(of_image, timer) for of_image in zip(*features, strict=True)]
+
+    def _detect(self, features: Sequence[Features], timer: StageTimer) -> Detections:
+        """Boxes and masks of one image from the features of all views."""
+        rules = self.post_processing
+        image_size = features[0].source.image_size
+        views = list(zip(self.views, features, strict=True))
+        parts = []
+        for view, maps in views:
+            with timer.stage("RPN"):
+                proposals = view.detector.proposals(maps)
+            with timer.stage("box head"):
+                parts.append(view.boxes(maps, proposals))
         with timer.stage("merge"):
             merged = merge_boxes(parts, image_size, rules.box_nms_iou, rules.max_detections)
             boxes = filter_by_confidence(merged, self.class_names, rules.confidence)
-        if not len(boxes):
-            return Instances.empty(image_size)
-        with timer.stage("masks"):
-            probabilities = [
-                view.mask_probabilities(f, boxes)
-                for view, f in zip(self.views, features, strict=True)
-            ]
+        with timer.stage("mask head"):
+            masks = [view.mask_probabilities(maps, boxes) for view, maps in views if len(boxes)]
+        return Detections(image_size, boxes, masks)
+
+    def finish(self, detections: Detections, timer: StageTimer) -> Instances:
+        """Average the masks of the views, and let the better of overlapping instances stay."""
+        if not len(detections.boxes):
+            return Instances.empty(detections.image_size)
+        with timer.stage("paste"):
+            instances = mean_masks(
+                detections.boxes, detections.probabilities, detections.image_size
+            )
         with timer.stage("mask NMS"):
-            instances = mean_masks(boxes, probabilities, image_size)
-            return suppress_overlaps(instances, rules.mask_nms_iou)
-
-
-def suppress_overlaps(instances: Instances, mask_nms_iou: float) -> Instances:
-    """Mask NMS over all classes; empty masks go too."""
-    return instances[mask_nms(to_rles(instances), instances.scores, mask_nms_iou)]
+            return instances[mask_nms(instances, self.post_processing.mask_nms_iou)]
 
 
 def mean_confidence(detectors: Sequence[Detector]) -> dict[str, float]:
@@ -223,6 +267,7 @@ def load_ensemble(
     dtype: torch.dtype,
     score_thr: float | None = None,
     tta: bool = False,
+    compile: bool = False,
 ) -> Ensemble:
     """Load checkpoints into an `Ensemble`.
 
@@ -231,12 +276,13 @@ def load_ensemble(
         device, dtype: where and in what to compute.
         score_thr: one confidence threshold for all classes instead of the checkpoints' own.
         tta: also look at the mirrored image.
+        compile: translate the backbones to machine code at the first image of each size.
 
     Raises:
         InputError: a checkpoint is missing, damaged or of other classes than the first.
     """
     if not weights:
         raise InputError("--weights: is empty; give at least one checkpoint")
-    detectors = [Detector.load(path, device, dtype) for path in weights]
+    detectors = [Detector.load(path, device, dtype, compile) for path in weights]
     rules = None if score_thr is None else PostProcessing({"default": score_thr})
     return Ensemble(detectors, rules, tta)

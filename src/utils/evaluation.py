@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,6 +17,7 @@ from utils.images import read_image
 from utils.instances import Instances
 from utils.masks import label_image
 from utils.metrics import IOU_THRESHOLDS, Comparison, ImageScore, compare
+from utils.overlap import load_ahead
 
 T = TypeVar("T")
 NO_TYPE = -1  # cell type of an image without truth
@@ -103,15 +103,8 @@ def for_each_image(
 
 def read_ahead(records: Iterable[AnnotatedImage]) -> Iterator[tuple[AnnotatedImage, np.ndarray]]:
     """Records with their images; the next image is read while the last one is worked on."""
-    with ThreadPoolExecutor(1) as pool:
-        pending = None
-        for record in records:
-            following = (record, pool.submit(read_image, record.path))
-            if pending is not None:
-                yield pending[0], pending[1].result()
-            pending = following
-        if pending is not None:
-            yield pending[0], pending[1].result()
+    for record, image in load_ahead(records, lambda record: read_image(record.path)):
+        yield record, image.result()
 
 
 def summarise(results: Sequence[ImageResult], class_names: Sequence[str]) -> pd.DataFrame:

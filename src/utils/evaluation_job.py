@@ -12,13 +12,9 @@ from utils.options import (
     add_data_options,
     add_prediction_options,
     check_prediction_options,
+    ensemble_from,
 )
-from utils.runtime import (
-    InputError,
-    quiet_libraries,
-    resolve_device,
-    resolve_precision,
-)
+from utils.runtime import InputError, quiet_libraries, resolve_device
 
 if TYPE_CHECKING:
     import torch
@@ -133,11 +129,9 @@ def make_folder(path: str) -> None:
 def _model_source(
     weights: Sequence[str], args: argparse.Namespace, truth: AnnotationSet, device: torch.device
 ) -> Source:
-    from utils.ensemble import load_ensemble
     from utils.prediction_sources import ModelPredictions
 
-    dtype = resolve_precision(args.precision, device)
-    ensemble = load_ensemble(weights, device, dtype, args.score_thr, args.tta)
+    ensemble = ensemble_from(args, weights, device)
     return ModelPredictions(ensemble, truth.class_names, args.confidence_search)
 
 

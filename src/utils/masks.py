@@ -76,16 +76,27 @@ def encode(mask: np.ndarray) -> dict:
 
 
 def to_rles(instances: Instances, threshold: float = MASK_THRESHOLD) -> list[dict]:
-    """RLE of each instance's foreground in the frame of the image."""
-    # one frame for all, in the order of memory that pycocotools reads
-    frame = np.zeros(instances.image_size, np.uint8, order="F")
-    rles = []
-    for crop, (x, y) in zip(binary_crops(instances, threshold), instances.offsets, strict=True):
-        window = frame[y : y + crop.shape[0], x : x + crop.shape[1]]
-        window[:] = crop
-        rles.append(encode(frame))
-        window[:] = 0
-    return rles
+    """RLE of each instance's foreground in the frame of the image, `counts` as str."""
+    crops = binary_crops(instances, threshold)
+    return [
+        _encode_crop(crop, offset, instances.image_size)
+        for crop, offset in zip(crops, instances.offsets, strict=True)
+    ]
+
+
+def _encode_crop(crop: np.ndarray, offset: Sequence[int], image_size: tuple[int, int]) -> dict:
+    """`encode` of a pasted crop, at the cost of the crop instead of the image."""
+    height, width = image_size
+    columns, rows = np.nonzero(crop.T)
+    pixels = (columns + offset[0]) * height + rows + offset[1]  # column by column, ascending
+    last = np.flatnonzero(np.diff(pixels, append=-1) != 1)  # of each run
+    first = np.concatenate([[0], last + 1])[:-1]
+    edges = np.stack([pixels[first], pixels[last] + 1], axis=1).ravel()
+    runs = np.diff(edges, prepend=0, append=height * width).tolist()
+    if runs[-1] == 0:  # foreground to the last pixel
+        runs.pop()
+    rle = coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
 
 
 def rle_areas(rles: Sequence[dict]) -> np.ndarray:
@@ -102,27 +113,42 @@ def rle_iou(first: Sequence[dict], second: Sequence[dict]) -> np.ndarray:
     return np.nan_to_num(iou)
 
 
-def mask_nms(rles: Sequence[dict], scores: np.ndarray, iou_threshold: float) -> np.ndarray:
+def mask_nms(instances: Instances, iou_threshold: float) -> np.ndarray:
     """Greedy mask NMS over all classes: an IoU >= the threshold with a kept instance drops one.
 
-    Empty masks go too. Sorts by itself; ties keep their order.
+    Empty masks go too. Sorts by itself; ties keep their order. An instance is compared with what
+    its own pixels show of the kept ones, so that the time grows with the sum of the areas.
 
     Args:
-        rles: N masks of one image.
-        scores: float [N].
+        instances: N instances of one image.
         iou_threshold: in (0, 1].
 
     Returns:
         Indices of the kept instances, int64 [K], highest score first.
     """
-    iou = rle_iou(rles, rles)
-    alive = rle_areas(rles) > 0
+    crops = binary_crops(instances)
+    areas = np.array([np.count_nonzero(crop) for crop in crops], np.int64)
+    layers: list[np.ndarray] = []  # of kept instances that do not touch each other; -1: nothing
     kept = []
-    for i in np.argsort(-np.asarray(scores), kind="stable"):
-        if alive[i]:
-            kept.append(i)
-            alive &= iou[i] < iou_threshold
+    for i in np.argsort(-instances.scores, kind="stable"):
+        (x, y), crop = instances.offsets[i], crops[i]
+        place = slice(y, y + crop.shape[0]), slice(x, x + crop.shape[1])
+        owners = [layer[place][crop] for layer in layers]
+        if not areas[i] or _largest_iou(owners, areas, areas[i]) >= iou_threshold:
+            continue
+        kept.append(i)
+        free = next((n for n, below in enumerate(owners) if below.max() < 0), len(layers))
+        if free == len(layers):
+            layers.append(np.full(instances.image_size, -1, np.int32))
+        layers[free][place][crop] = i
     return np.array(kept, np.int64)
+
+
+def _largest_iou(owners: Sequence[np.ndarray], areas: np.ndarray, area: int) -> float:
+    """Largest IoU of an instance with others, from who owns its pixels in each layer."""
+    ids, intersections = np.unique(np.concatenate([[-1], *owners]), return_counts=True)
+    ids, intersections = ids[1:].astype(np.int64), intersections[1:]
+    return (intersections / (area + areas[ids] - intersections)).max(initial=0)
 
 
 def label_image(instances: Instances, threshold: float = MASK_THRESHOLD) -> np.ndarray:

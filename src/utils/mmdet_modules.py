@@ -21,40 +21,51 @@ import utils.deformable  # noqa: F401  (registers its convolution)
 LARGEST_GROWTH = math.log(1000 / 16)  # of a box's side in one regression, natural logarithm
 
 
+def select_proposals(
+    head: RPNHead, logits, deltas, _score_factors, anchors, img_meta, cfg, *_args, **_kwargs
+) -> torch.Tensor:
+    """`_get_bboxes_single` of an RPN, with an NMS for each level, and ordered by logits.
+
+    Among the best ones the sigmoid that mmdet orders by has no digits left.
+
+    Args:
+        head: RPN with one foreground class.
+        logits, deltas: of each level [A, H, W] and [A * 4, H, W].
+        anchors: of each level [H * W * A, 4].
+        img_meta: its `img_shape` is the network input without padding.
+        cfg: `nms_pre`, `nms`, `max_per_img` and `min_bbox_size`; default the head's own.
+
+    Returns:
+        float32 [N, 5], x1 y1 x2 y2 and logit, best first.
+    """
+    cfg = head.test_cfg if cfg is None else cfg
+    parts = []
+    for level, (logit, delta, boxes) in enumerate(zip(logits, deltas, anchors, strict=True)):
+        logit = logit.permute(1, 2, 0).flatten()
+        top = logit.topk(min(cfg.nms_pre, len(logit)))
+        delta = delta.permute(1, 2, 0).reshape(-1, 4)[top.indices]
+        boxes = head.bbox_coder.decode(boxes[top.indices], delta, max_shape=img_meta["img_shape"])
+        levels = torch.full_like(top.values, level)
+        parts.append(torch.cat([boxes, top.values[:, None], levels[:, None]], dim=1))
+    proposals = torch.cat(parts)
+    sides = proposals[:, 2:4] - proposals[:, :2]
+    proposals = proposals[(sides > cfg.min_bbox_size).all(dim=1)]
+    keep = batched_nms(proposals[:, :4], proposals[:, 4], proposals[:, 5], cfg.nms.iou_threshold)
+    return proposals[keep[: cfg.max_per_img], :5]
+
+
 @HEADS.register_module()
 class FinestTwiceRPNHead(RPNHead):
     """RPN that sees the finest feature map twice, each time with anchors of another size.
 
-    The anchor generator has one more level than the neck has outputs. Proposals are ordered by
-    their logits: among the best ones the sigmoid of mmdet's RPN has no digits left.
+    The anchor generator has one more level than the neck has outputs.
     """
 
-    def forward(self, feats: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], ...]:
-        """Logits and deltas; the finest map's, which has the same ones for both sizes, come twice."""
-        return tuple([levels[0], *levels] for levels in super().forward(feats))
+    _get_bboxes_single = select_proposals
 
-    def _get_bboxes_single(
-        self, logits, deltas, _score_factors, anchors, img_meta, cfg, *_args, **_kwargs
-    ) -> torch.Tensor:
-        """Proposals of one image, best first: float32 [N, 5], x1 y1 x2 y2 and logit."""
-        cfg = self.test_cfg if cfg is None else cfg
-        parts = []
-        for level, (logit, delta, boxes) in enumerate(zip(logits, deltas, anchors, strict=True)):
-            logit = logit.permute(1, 2, 0).flatten()
-            top = logit.topk(min(cfg.nms_pre, len(logit)))
-            delta = delta.permute(1, 2, 0).reshape(-1, 4)[top.indices]
-            boxes = self.bbox_coder.decode(
-                boxes[top.indices], delta, max_shape=img_meta["img_shape"]
-            )
-            levels = torch.full_like(top.values, level)
-            parts.append(torch.cat([boxes, top.values[:, None], levels[:, None]], dim=1))
-        proposals = torch.cat(parts)
-        sides = proposals[:, 2:4] - proposals[:, :2]
-        proposals = proposals[(sides > cfg.min_bbox_size).all(dim=1)]
-        keep = batched_nms(
-            proposals[:, :4], proposals[:, 4], proposals[:, 5], cfg.nms.iou_threshold
-        )
-        return proposals[keep[: cfg.max_per_img], :5]
+    def forward(self, feats: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], ...]:
+        """Logits and deltas; the finest map's, the same for both sizes of anchors, come twice."""
+        return tuple([levels[0], *levels] for levels in super().forward(feats))
 
 
 @BBOX_CODERS.register_module()

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from utils.inputs import PUBLISHED_MODELS
 from utils.runtime import PRECISIONS, InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from utils.ensemble import Ensemble
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +40,15 @@ def add_compute_options(
         default="auto",
         help="auto: bf16 where the hardware multiplies it natively, else fp32",
     )
+    add("--threads", type=positive, help="cores of the CPU to use (default: all)")
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, for `type=` of an option."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
 
 
 def add_prediction_options(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +58,35 @@ def add_prediction_options(parser: argparse.ArgumentParser) -> None:
         "--score_thr", type=float, help="least score of a cell (default: by class, from the models)"
     )
     add("--tta", action="store_true", help="also look at the mirrored image: slower, a bit better")
+    add(
+        "--compile",
+        action="store_true",
+        help="compile the backbones first: a minute or more at first, less when done before; "
+        "for hundreds of images of one size",
+    )
+
+
+def ensemble_from(
+    args: argparse.Namespace, weights: Sequence[str], device: torch.device | None = None
+) -> Ensemble:
+    """Load models as `add_compute_options` and `add_prediction_options` say.
+
+    Args:
+        args: the options.
+        weights: checkpoints.
+        device: where to compute instead of `--device`.
+
+    Raises:
+        InputError: a checkpoint or an option cannot be used.
+    """
+    from utils.ensemble import load_ensemble
+    from utils.runtime import keep_freed_memory, resolve_device, resolve_precision, use_threads
+
+    device = device or resolve_device(args.device)
+    dtype = resolve_precision(args.precision, device)
+    use_threads(args.threads)
+    keep_freed_memory()
+    return load_ensemble(weights, device, dtype, args.score_thr, args.tta, args.compile)
 
 
 def check_prediction_options(args: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """RoIAlign on CPUs, on all cores and in any precision, as a weighted gather.
 
-He et al. 2017, "Mask R-CNN"; aligned and with one sampling point for each cell that a bin covers, as
-mmcv and Detectron2 do it. Every output is a weighted sum of feature vectors.
+He et al. 2017, "Mask R-CNN"; aligned, and with one sampling point for each cell that a bin covers,
+as in mmcv and Detectron2. Every output is a weighted sum of feature vectors.
 """
 
 from __future__ import annotations

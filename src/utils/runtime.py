@@ -6,6 +6,7 @@ Heavy imports stay inside functions, so that `--help` answers at once.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import logging
 import os
@@ -16,13 +17,14 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     import torch
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -162,6 +164,28 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "fp16" and device.type == "cpu":
         raise InputError("--precision fp16: needs a GPU; use --precision bf16 or fp32 on a CPU")
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+def keep_freed_memory() -> None:
+    """Let the allocator keep large freed blocks for the next ones, where it is glibc's.
+
+    It gives blocks over 32 MB back to the system at once otherwise, and a new one costs 0.3 s a GB
+    until its pages are there: a tenth of the time of an inference.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(M_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def use_threads(count: int | None) -> None:
+    """Let torch and OpenCV compute on `count` cores; None leaves it to them, which is all cores."""
+    import cv2
+    import torch
+
+    if count is not None:
+        torch.set_num_threads(count)
+        cv2.setNumThreads(count)
 
 
 def seed_everything(*entropy: int) -> None:

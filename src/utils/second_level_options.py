@@ -11,7 +11,8 @@ from utils.runtime import InputError
 if TYPE_CHECKING:
     from utils.second_level import SecondLevel
 
-USUAL_MODEL = "2nd_level_model/catboost.pkl"
+BUNDLED_SECOND_LEVEL = "2nd_level_model/catboost.pkl"
+PUBLISHED_SECOND_LEVEL = "2nd_level_model/published_catboost.pkl"
 
 
 def add_second_level_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def add_second_level_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--2nd_level_features",
         dest="second_level_features",
-        help="its feature list (default: features.csv beside the model)",
+        help="its feature list (default: beside catboost.pkl features.csv)",
     )
 
 
@@ -45,5 +46,11 @@ def second_level_from(args: argparse.Namespace, default: str | None = None) -> S
         return None
     from utils.second_level import load_second_level
 
-    features = args.second_level_features or Path(model).with_name("features.csv")
-    return load_second_level(model, features)
+    return load_second_level(model, args.second_level_features or usual_features(model))
+
+
+def usual_features(model: str) -> Path:
+    """Where the feature list of a model is expected: `catboost` becomes `features` in its name."""
+    stem = Path(model).stem
+    name = stem.replace("catboost", "features") if "catboost" in stem else "features"
+    return Path(model).with_name(f"{name}.csv")

@@ -1,0 +1,85 @@
+"""Three things at a time: loading the next items, computing, and finishing the last ones."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
+Computed = TypeVar("Computed")
+Result = TypeVar("Result")
+
+BEHIND = 2  # items whose results may wait to be finished
+
+
+def load_ahead(
+    items: Iterable[Item], load: Callable[[Item], Loaded], ahead: int = 1
+) -> Iterator[tuple[Item, Future[Loaded]]]:
+    """Load items in a thread, `ahead` of the one that is worked on.
+
+    Yields:
+        Each item, in order, with the future of what `load` makes of it.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        pending: deque[tuple[Item, Future[Loaded]]] = deque()
+        for item in items:
+            pending.append((item, pool.submit(load, item)))
+            if len(pending) > ahead:
+                yield pending.popleft()
+        yield from pending
+
+
+def process(
+    items: Iterable[Item],
+    load: Callable[[Item], Loaded],
+    compute: Callable[[Sequence[Loaded]], Sequence[Computed]],
+    finish: Callable[[Item, Loaded, Computed], Result],
+    key: Callable[[Loaded], object],
+    batch_size: int = 1,
+) -> Iterator[tuple[Item, Future[Result]]]:
+    """Load in one thread, compute in this one, finish in another.
+
+    Args:
+        items: what to work on.
+        load: prepares an item.
+        compute: works on up to `batch_size` neighbouring items at once.
+        finish: makes the result.
+        key: items go into one batch where this is the same.
+        batch_size: at most so many.
+
+    Yields:
+        Each item, in order, with the future of its result; one that cannot be loaded does not stop
+        the others.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        unfinished: deque[tuple[Item, Future[Result]]] = deque()
+        for batch in _batches(load_ahead(items, load, batch_size), key, batch_size):
+            if batch[0][1].exception():
+                unfinished += batch
+            else:
+                loaded = [future.result() for _, future in batch]
+                for (item, _), value, computed in zip(batch, loaded, compute(loaded), strict=True):
+                    unfinished.append((item, pool.submit(finish, item, value, computed)))
+            while len(unfinished) > BEHIND:
+                yield unfinished.popleft()
+        yield from unfinished
+
+
+def _batches(
+    loaded: Iterable[tuple[Item, Future[Loaded]]], key: Callable[[Loaded], object], size: int
+) -> Iterator[list[tuple[Item, Future[Loaded]]]]:
+    """Neighbours of the same key; an item that could not be loaded is alone."""
+    batch: list[tuple[Item, Future[Loaded]]] = []
+    last = None
+    for item, future in loaded:
+        this = None if future.exception() else key(future.result())
+        if batch and (this is None or this != last or len(batch) == size):
+            yield batch
+            batch = []
+        batch.append((item, future))
+        last = this
+    if batch:
+        yield batch
