@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> None:
 
     from utils.annotations import annotation_file, load_annotations
     from utils.dataset import balance_cell_types, build_loader
-    from utils.runtime import resolve_device, resolve_precision, use_threads
+    from utils.runtime import keep_freed_memory, resolve_device, resolve_precision, use_threads
     from utils.training import build_runner, join_processes, record_environment
     from utils.training_config import load_config, scale_schedule, training_pipeline
 
@@ -73,6 +73,7 @@ def main(args: argparse.Namespace) -> None:
     device = resolve_device(args.device)
     dtype = resolve_precision(args.precision, device)
     use_threads(args.threads)
+    keep_freed_memory()
     train, valid = (
         load_annotations(
             annotation_file(args.annotation_dir, split, args.fold),

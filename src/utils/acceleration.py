@@ -6,10 +6,8 @@ and what mmdet and mmcv do slowly is replaced.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from mmcv.cnn.utils.fuse_conv_bn import _fuse_conv_bn, fuse_conv_bn
@@ -23,7 +21,6 @@ from utils.mmdet_modules import select_proposals
 from utils.models import box_and_mask_heads, convolutional_parts
 from utils.roi_align import extract, is_supported
 
-COMPILE_CACHE = Path.home() / ".cache" / "cell_instance_segmentation"
 BOX_CHUNK = 1024  # proposals that a box head takes at a time; bounds the memory
 
 
@@ -39,26 +36,18 @@ def accelerate(model: nn.Module, dtype: torch.dtype, compile: bool = False) -> N
     fold_norms(model)
     model.requires_grad_(False)
     for module in model.modules():
-        if isinstance(module, SplitAttentionConv2d):
-            module.forward = partial(split_attention, module)
-        elif isinstance(module, SingleRoIExtractor):
+        if isinstance(module, SingleRoIExtractor):
             module.forward = partial(_pool, module, module.forward)
     if type(model.rpn_head) is RPNHead:
         model.rpn_head._get_bboxes_single = partial(select_proposals, model.rpn_head)
     if compile:
-        model.backbone.forward = _compiled(model.backbone.forward)
+        model.backbone.forward = torch.compile(model.backbone.forward, dynamic=False)
     for part in convolutional_parts(model):
         part.to(dtype=dtype, memory_format=torch.channels_last)
         part.forward = partial(_in_dtype, part.forward, dtype)
     for head in (model.rpn_head, *box_and_mask_heads(model)):
         head.forward = partial(_answer_float32, head.forward)
     model.roi_head._bbox_forward = partial(_in_chunks, model.roi_head._bbox_forward)
-
-
-def _compiled(forward: Callable) -> Callable:
-    # Where torch would keep it, in the folder of temporary files, it is gone after a restart.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILE_CACHE))
-    return torch.compile(forward, dynamic=False)
 
 
 def fold_norms(model: nn.Module) -> None:
@@ -69,22 +58,6 @@ def fold_norms(model: nn.Module) -> None:
             module.conv = _fuse_conv_bn(module.conv, module.norm0)
             setattr(module, module.norm0_name, nn.Identity())
     fuse_conv_bn(model)
-
-
-def split_attention(module: SplitAttentionConv2d, x: torch.Tensor) -> torch.Tensor:
-    """`forward` of mmdet's split attention without its sums over a dimension of two.
-
-    Those take half of the time of a ResNeSt in bfloat16 on a CPU.
-    """
-    x = module.relu(module.norm0(module.conv(x)))
-    splits = x.chunk(module.radix, dim=1)
-    pooled = sum(x.mean(dim=(2, 3), keepdim=True).chunk(module.radix, dim=1))
-    attention = module.fc2(module.relu(module.norm1(module.fc1(pooled))))
-    weights = module.rsoftmax(attention).view(len(x), -1, 1, 1).chunk(module.radix, dim=1)
-    out = splits[0] * weights[0]
-    for split, weight in zip(splits[1:], weights[1:], strict=True):
-        out.addcmul_(split, weight)
-    return out
 
 
 def _pool(

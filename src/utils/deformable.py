@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from mmcv.cnn import CONV_LAYERS
-from mmcv.ops import ModulatedDeformConv2dPack
+from mmcv.ops import ModulatedDeformConv2dPack, modulated_deform_conv2d
 from torch import nn
 from torch.nn import functional as F
 
@@ -24,19 +24,17 @@ class PortableDCNv2(ModulatedDeformConv2dPack):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve [N, C, H, W] at the offsets that `conv_offset` sees in it."""
+        fields = self.conv_offset(x)
+        shape = self.stride, self.padding, self.dilation, self.groups
         if x.is_cuda or torch.is_grad_enabled() or self.groups != self.deform_groups:
-            with torch.autocast(x.device.type, enabled=False):
-                return super().forward(x.float())
-        return gather_conv(
-            x,
-            self.conv_offset(x),
-            self.weight,
-            self.bias,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-        )
+            # mmcv's operator takes float32 in contiguous memory, and does not check the latter
+            points = 2 * self.deform_groups * self.weight[0, 0].numel()
+            offset, mask = fields.float()[:, :points], fields.float()[:, points:].sigmoid()
+            images = (part.contiguous() for part in (x.float(), offset, mask))
+            weight, bias = self.weight.float().contiguous(), self.bias
+            bias = bias if bias is None else bias.float()
+            return modulated_deform_conv2d(*images, weight, bias, *shape, self.deform_groups)
+        return gather_conv(x, fields, self.weight, self.bias, *shape)
 
     def _load_from_state_dict(self, *args) -> None:
         # mmcv's own renames keys of long ago and announces it for every layer

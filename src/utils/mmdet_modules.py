@@ -1,4 +1,4 @@
-"""Modules that mmdet lacks, registered under their names for use in configs."""
+"""Modules that mmdet lacks, registered under their names for use in configs, and quicker ones."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mmdet.core.bbox.coder import DeltaXYWHBBoxCoder
 from mmdet.core.bbox.iou_calculators import BboxOverlaps2D
 from mmdet.core.bbox.iou_calculators.builder import IOU_CALCULATORS
 from mmdet.models import HEADS, build_head, build_roi_extractor
+from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.roi_heads import CascadeRoIHead, ConvFCBBoxHead
 from torchvision.ops import batched_nms
@@ -143,3 +144,19 @@ class BlockedBboxOverlaps2D(BboxOverlaps2D):
             union = ((right - left) * (bottom - top) + area).sub_(intersection)
             intersection.div_(union.clamp_(min=1e-6))
         return iou
+
+
+def split_attention(module: SplitAttentionConv2d, x: torch.Tensor) -> torch.Tensor:
+    """`forward` of mmdet's split attention without its sums over a dimension of two.
+
+    Those take half of the time of a ResNeSt in bfloat16 on a CPU.
+    """
+    x = module.relu(module.norm0(module.conv(x)))
+    splits = x.chunk(module.radix, dim=1)
+    pooled = sum(x.mean(dim=(2, 3), keepdim=True).chunk(module.radix, dim=1))
+    attention = module.fc2(module.relu(module.norm1(module.fc1(pooled))))
+    weights = module.rsoftmax(attention).view(len(x), -1, 1, 1).chunk(module.radix, dim=1)
+    out = splits[0] * weights[0]
+    for split, weight in zip(splits[1:], weights[1:], strict=True):
+        out.addcmul_(split, weight)
+    return out

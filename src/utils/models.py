@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import torch
 from mmcv import Config
 from mmcv.runner import BaseModule
 from mmdet.models import build_detector
+from mmdet.models.backbones.resnest import SplitAttentionConv2d
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import nn
 
-import utils.mmdet_modules  # noqa: F401  (registers what configs name)
+from utils.mmdet_modules import split_attention
 from utils.runtime import InputError
 
 
@@ -30,7 +35,17 @@ def build_model(model_config: dict) -> nn.Module:
             f"model config: {type(model).__name__} is not a two-stage detector with a mask head; "
             "use one such as Mask R-CNN"
         )
+    for module in model.modules():
+        if isinstance(module, SplitAttentionConv2d):
+            module.forward = partial(split_attention, module)
+        elif isinstance(module, SingleRoIExtractor):
+            module.forward = partial(_pool_contiguous, module.forward)
     return model
+
+
+def _pool_contiguous(forward: Callable, maps: Sequence[torch.Tensor], rois: torch.Tensor):
+    """RoIAlign of mmcv, which reads channels_last memory as if it were contiguous."""
+    return forward([features.contiguous() for features in maps], rois)
 
 
 def set_num_classes(config: dict | list, num_classes: int) -> None:

@@ -69,9 +69,12 @@ def roi_align(
     table = features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
     starts = rois[:, 1:3] * scale - 0.5
     sides = (rois[:, 3:5] - rois[:, 1:3]) * scale
-    counts = torch.ceil(sides / size).clamp(min=1).int()  # sampling points in x and y of a bin
+    counts = torch.ceil(sides / size).clamp(min=0).int()  # sampling points in x and y of a bin
     for count in counts.unique(dim=0):
         group = (counts == count).all(dim=1).nonzero()[:, 0]
+        if not count.all():
+            pooled[index[group]] = 0  # a region without extent
+            continue
         start, side = starts[group], sides[group]
         columns, x_weights = _neighbours(start[:, 0], side[:, 0], size, int(count[0]), width)
         rows, y_weights = _neighbours(start[:, 1], side[:, 1], size, int(count[1]), height)

@@ -28,6 +28,13 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
+# Where `--compile` keeps its results; where torch would, they are gone after a restart. torchvision
+# fixes the folder when it is imported.
+os.environ.setdefault(
+    "TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "cell_instance_segmentation")
+)
+
+
 class InputError(Exception):
     """Bad input from the user.
 

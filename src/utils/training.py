@@ -103,7 +103,7 @@ class TrainingModel(nn.Module):
 
     def __init__(self, detector: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__()
-        self.detector = detector
+        self.detector = detector.to(memory_format=torch.channels_last)
         self.device = device
         run_in_dtype(detector, dtype, device.type)
         self.runnable = detector
@@ -117,6 +117,7 @@ class TrainingModel(nn.Module):
     def train_step(self, batch: dict, optimizer: torch.optim.Optimizer) -> dict:
         """Losses of one batch, in the form that mmcv's runner expects."""
         data = {key: _unpack(value, self.device) for key, value in batch.items()}
+        data["img"] = data["img"].contiguous(memory_format=torch.channels_last)
         losses = self.runnable(**data, return_loss=True)
         loss, log_vars = self.detector._parse_losses(losses)
         return dict(loss=loss, log_vars=log_vars, num_samples=len(data["img_metas"]))
