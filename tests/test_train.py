@@ -76,6 +76,22 @@ def test_resuming_after_a_kill_equals_an_uninterrupted_run(run, shapes, tmp_path
     assert_same_weights(whole / "latest.pth", parts / "latest.pth", rtol=0, atol=0)
 
 
+def test_published_architecture_trains_and_segments(run, shapes, tmp_path):
+    """Deformable convolutions, three-fold cascade and one mask head, as tiny as they come."""
+    out_dir = tmp_path / "published"
+    done = train(run, shapes, out_dir, "--max_iters", 20, config="tiny_published")
+    assert done.returncode == 0, done.stderr
+    log = [json.loads(line) for line in (out_dir / "train.log.json").read_text().splitlines()]
+    rows = [row for row in log if "loss" in row]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert {"s0.loss_mask", "s1.loss_bbox"} <= rows[0].keys()
+    assert "s1.loss_mask" not in rows[0]  # one mask head
+    image = shapes / "images" / "valid0.png"
+    options = ("--image", image, "--weights", out_dir / "latest.pth", "--out_dir", tmp_path)
+    done = run("infer_cis.py", *options, "--device", "cpu", "--score_thr", 0.01)
+    assert done.returncode == 0, done.stderr
+
+
 def test_two_processes_do_what_one_does_with_twice_the_batch(run, shapes, tmp_path):
     """The same images a step; running statistics, since those of a batch are each process's own."""
     steps = ("--max_iters", 2, "--seed", 5, "--cfg-options", "live_norm=0.0")

@@ -82,12 +82,27 @@ class Detector:
     def load(
         cls, path: str | Path, device: torch.device, dtype: torch.dtype, compile: bool = False
     ) -> Detector:
-        """Build the model that a checkpoint describes, load its weights, and make it fast.
+        """Read a checkpoint and build the model that it describes.
 
         Raises:
             InputError: the file is missing, no checkpoint of ours, or does not fit its description.
         """
-        checkpoint = load_checkpoint(path)
+        return cls.from_checkpoint(load_checkpoint(path), path, device, dtype, compile)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        checkpoint: dict,
+        path: str | Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        compile: bool = False,
+    ) -> Detector:
+        """Build the model that a checkpoint describes, take its weights, and make it fast.
+
+        Raises:
+            InputError: the weights of `path` do not fit the description.
+        """
         meta = checkpoint["meta"]
         model = build_model(json.loads(meta["model"]))
         load_weights(model, checkpoint["state_dict"], path, assign=True)

@@ -85,8 +85,9 @@ def ensemble_from(
     device = device or resolve_device(args.device)
     dtype = resolve_precision(args.precision, device)
     use_threads(args.threads)
-    keep_freed_memory()
-    return load_ensemble(weights, device, dtype, args.score_thr, args.tta, args.compile)
+    ensemble = load_ensemble(weights, device, dtype, args.score_thr, args.tta, args.compile)
+    keep_freed_memory()  # not what loading has freed
+    return ensemble
 
 
 def check_prediction_options(args: argparse.Namespace) -> None:

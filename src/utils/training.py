@@ -105,6 +105,7 @@ class TrainingModel(nn.Module):
         super().__init__()
         self.detector = detector.to(memory_format=torch.channels_last)
         self.device = device
+        self.dtype = dtype
         run_in_dtype(detector, dtype, device.type)
         self.runnable = detector
         if dist.is_initialized():

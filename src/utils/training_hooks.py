@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import torch.distributed as dist
 from mmcv.runner import EvalHook, Hook, IterBasedRunner
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
@@ -76,12 +74,11 @@ class CompetitionHook(EvalHook):
 
     def _do_evaluate(self, runner: IterBasedRunner) -> None:
         if runner.rank == 0:
-            detector = Detector(
-                runner.model.detector,
-                json.loads(runner.description["inference"]),
-                runner.description["class_names"],
-                runner.model.device,
-            )
+            model = runner.model
+            # a copy: what is made fast for inference cannot be trained any more
+            weights = {name: value.clone() for name, value in model.detector.state_dict().items()}
+            checkpoint = {"meta": runner.description, "state_dict": weights}
+            detector = Detector.from_checkpoint(checkpoint, "weights", model.device, model.dtype)
             results = evaluate(Ensemble([detector]).predict, self.records)
             table = summarise(results, detector.class_names)
             runner.logger.info("\n%s", table.round(4).to_string())
