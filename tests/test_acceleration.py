@@ -75,6 +75,12 @@ def test_deformable_convolution_in_training_has_mmcv_s_gradients():
         torch.testing.assert_close(ours_value.grad, theirs_value.grad, atol=1e-4, rtol=1e-4)
 
 
+def test_deformable_convolution_that_mmcv_computes_keeps_the_precision():
+    module = PortableDCNv2(8, 12, 3, padding=1, groups=1, deform_groups=2).bfloat16()
+    with torch.no_grad():
+        assert module(torch.randn(1, 8, 5, 6).bfloat16()).dtype == torch.bfloat16
+
+
 def extractor() -> SingleRoIExtractor:
     layer = dict(type="RoIAlign", output_size=7, sampling_ratio=0)
     return SingleRoIExtractor(layer, out_channels=6, featmap_strides=[4, 8])

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from utils.mmdet_modules import select_proposals
-from utils.models import box_and_mask_heads, convolutional_parts
+from utils.models import box_and_mask_heads, convolutional_parts, to_float32
 from utils.roi_align import extract, is_supported
 
 BOX_CHUNK = 1024  # proposals that a box head takes at a time; bounds the memory
@@ -79,15 +79,7 @@ def _in_dtype(forward: Callable, dtype: torch.dtype, value: torch.Tensor | Seque
 
 
 def _answer_float32(forward: Callable, value: torch.Tensor | Sequence):
-    return _to_float32(forward(value))
-
-
-def _to_float32(value):
-    if isinstance(value, torch.Tensor):
-        return value.float()
-    if isinstance(value, list | tuple):
-        return type(value)(_to_float32(item) for item in value)
-    return value
+    return to_float32(forward(value))
 
 
 def _in_chunks(forward: Callable, *arguments) -> dict[str, torch.Tensor]:

@@ -31,9 +31,10 @@ class PortableDCNv2(ModulatedDeformConv2dPack):
             points = 2 * self.deform_groups * self.weight[0, 0].numel()
             offset, mask = fields.float()[:, :points], fields.float()[:, points:].sigmoid()
             images = (part.contiguous() for part in (x.float(), offset, mask))
-            weight, bias = self.weight.float().contiguous(), self.bias
-            bias = bias if bias is None else bias.float()
-            return modulated_deform_conv2d(*images, weight, bias, *shape, self.deform_groups)
+            weight = self.weight.float().contiguous()
+            bias = None if self.bias is None else self.bias.float()
+            out = modulated_deform_conv2d(*images, weight, bias, *shape, self.deform_groups)
+            return out.to(x.dtype)
         return gather_conv(x, fields, self.weight, self.bias, *shape)
 
     def _load_from_state_dict(self, *args) -> None:

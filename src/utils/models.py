@@ -96,14 +96,15 @@ def box_and_mask_heads(model: nn.Module) -> list[BaseModule]:
 def _autocast(forward, dtype: torch.dtype, device_type: str):
     def wrapped(*args, **kwargs):
         with torch.autocast(device_type, dtype):
-            return _to_float32(forward(*args, **kwargs))
+            return to_float32(forward(*args, **kwargs))
 
     return wrapped
 
 
-def _to_float32(value):
+def to_float32(value):
+    """Floating-point tensors, also in lists and tuples, as float32."""
     if isinstance(value, torch.Tensor):
         return value.float() if value.is_floating_point() else value
     if isinstance(value, list | tuple):
-        return type(value)(_to_float32(item) for item in value)
+        return type(value)(to_float32(item) for item in value)
     return value
