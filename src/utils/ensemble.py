@@ -16,7 +16,7 @@ from torchvision.ops import batched_nms
 from utils.detector import Detector, Features, NetworkInput
 from utils.instances import Boxes, Instances
 from utils.masks import mask_nms, paste_probabilities
-from utils.runtime import InputError, StageTimer
+from utils.runtime import InputError, StageTimer, keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -284,5 +284,6 @@ def load_ensemble(
     if not weights:
         raise InputError("--weights: is empty; give at least one checkpoint")
     detectors = [Detector.load(path, device, dtype, compile) for path in weights]
+    keep_freed_memory()  # but for what loading has freed
     rules = None if score_thr is None else PostProcessing({"default": score_thr})
     return Ensemble(detectors, rules, tta)

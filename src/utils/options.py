@@ -80,14 +80,12 @@ def ensemble_from(
         InputError: a checkpoint or an option cannot be used.
     """
     from utils.ensemble import load_ensemble
-    from utils.runtime import keep_freed_memory, resolve_device, resolve_precision, use_threads
+    from utils.runtime import resolve_device, resolve_precision, use_threads
 
     device = device or resolve_device(args.device)
     dtype = resolve_precision(args.precision, device)
     use_threads(args.threads)
-    ensemble = load_ensemble(weights, device, dtype, args.score_thr, args.tta, args.compile)
-    keep_freed_memory()  # not what loading has freed
-    return ensemble
+    return load_ensemble(weights, device, dtype, args.score_thr, args.tta, args.compile)
 
 
 def check_prediction_options(args: argparse.Namespace) -> None:

@@ -53,9 +53,10 @@ def draw_instances(image: np.ndarray, instances: Instances, show_scores: bool = 
 
 def stretch_contrast(image: np.ndarray) -> np.ndarray:
     """Stretch grey values between their 0.5 and 99.5 percentiles: phase contrast is faint."""
-    low, high = np.percentile(image, (0.5, 99.5))
+    step = int(np.ceil(np.sqrt(image.size / 1e6)))  # a million values are enough
+    low, high = np.percentile(image[::step, ::step], (0.5, 99.5))
     gain = min(255 / max(high - low, 1), 4)
-    return np.clip((image - low) * gain, 0, 255).astype(np.uint8)
+    return cv2.LUT(image, np.clip((np.arange(256) - low) * gain, 0, 255).astype(np.uint8))
 
 
 def distinct_colors(count: int) -> list[tuple[int, int, int]]:
