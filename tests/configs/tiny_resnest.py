@@ -26,8 +26,8 @@ model = dict(
 )
 augmentation = [dict(type="RandomWarp", size=(96, 96), scale=(0.9, 1.1), elastic=(0.0, 0.3))]
 base_batch_size = 2
-max_iters = 150
-eval_interval = 50
-optimizer = dict(lr=0.002)
+max_iters = 400
+eval_interval = 100
+optimizer = dict(lr=0.003)
 lr_config = dict(warmup_iters=10)
 log_interval = 10
