@@ -40,8 +40,10 @@ class InferenceDetector:
     """
 
     def __init__(self, path: str, cells: Boxes) -> None:
-        self.model, meta = plain_model(path, cells)
-        self.model.cfg = _test_config(json.loads(meta["inference"]))
+        detector = plain_detector(path)
+        self.model = detector.model
+        answer_with(self.model, cells)
+        self.model.cfg = _test_config(detector.inference)
 
     def __call__(self, image: np.ndarray, timer: StageTimer) -> int:
         """Segment one image; returns the number of masks."""
@@ -66,12 +68,9 @@ class TwoPasses:
     """The solution's ensemble, which answers with `cells` after computing its own."""
 
     def __init__(self, paths: Sequence[str], cells: Boxes) -> None:
-        self.detectors = []
-        for path in paths:
-            model, meta = plain_model(path, cells)
-            inference = json.loads(meta["inference"])
-            device = torch.device("cpu")
-            self.detectors.append(Detector(model, inference, meta["class_names"], device))
+        self.detectors = [plain_detector(path) for path in paths]
+        for detector in self.detectors:
+            answer_with(detector.model, cells)
 
     def __call__(self, image: np.ndarray, timer: StageTimer) -> int:
         """Segment one image; returns the number of instances that remain."""
@@ -129,20 +128,24 @@ def full_frame_nms(frames: np.ndarray, scores: np.ndarray) -> list[int]:
     return kept
 
 
-def plain_model(path: str, cells: Boxes) -> tuple[nn.Module, dict]:
-    """A checkpoint's model as mmdet builds it, and the checkpoint's `meta`."""
+def plain_detector(path: str) -> Detector:
+    """A checkpoint's model as mmdet builds it, in float32."""
     checkpoint = load_checkpoint(path)
     meta = checkpoint["meta"]
     model = build_model(json.loads(meta["model"])).eval()
     load_weights(model, checkpoint["state_dict"], path)
     # mmdet's images lie in memory channel by channel
     model.extract_feat = partial(_contiguous, model.extract_feat)
+    for usual in (ModulatedDeformConv2dPack, SplitAttentionConv2d):
+        use_usual(usual, model)
+    return Detector(model, json.loads(meta["inference"]), meta["class_names"], torch.device("cpu"))
+
+
+def use_usual(usual: type[nn.Module], model: nn.Module) -> None:
+    """Let modules of a class of mmcv or mmdet compute as they do there, in place."""
     for module in model.modules():
-        for usual in (ModulatedDeformConv2dPack, SplitAttentionConv2d):
-            if isinstance(module, usual):
-                module.forward = partial(usual.forward, module)  # mmcv's and mmdet's own
-    answer_with(model, cells)
-    return model, meta
+        if isinstance(module, usual):
+            module.forward = partial(usual.forward, module)
 
 
 def _contiguous(extract_feat: Callable, image: torch.Tensor):

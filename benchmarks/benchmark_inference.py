@@ -3,10 +3,10 @@
     python benchmarks/benchmark_inference.py
     python benchmarks/benchmark_inference.py --models slim --sizes 704x520 --instances 500
 
-On two cores the first takes about 50 minutes, the second two. Prints Markdown tables and writes
-everything as JSON. Each figure is the median of several images, each case runs in a process of its
-own, and the networks of all of them compute in full, on the same simulated image; the number of
-instances is then set (see known_cells.py).
+On two cores the first takes an hour and a quarter, the second two minutes. Prints Markdown tables
+and writes everything as JSON. Each figure is the median of several images, each case runs in a
+process of its own, and the networks of all of them compute in full, on the same simulated image;
+the number of instances is then set (see known_cells.py).
 
 The project's "ensemble" of two models is compared with "two passes", the solution's way in float32
 with full-frame masks, and "one model" with `mmdet.apis.inference_detector` (see baseline.py).

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from utils.instances import Boxes
 
 BASELINE_OF = {"ensemble": "two passes", "one model": "inference_detector"}
+BACKBONE_WAYS = ("mmdet, fp32", "mmdet's split attention, bf16", "project, bf16")
 AFTER_TOTAL = ("features", "CatBoost", "draw")  # "total" ends with the final instances
 
 
@@ -158,6 +159,35 @@ def backbone_gflop(path: str, size: tuple[int, int]) -> float:
     with torch.no_grad(), torch.device("meta"), FlopCounterMode(display=False) as counter:
         model.to("meta").extract_feat(torch.zeros(1, 3, height, width))
     return counter.get_total_flops() / 1e9
+
+
+def operator_seconds(path: str, scene: Scene, way: str, threads: int | None) -> dict[str, float]:
+    """Own seconds of each operator of one model's backbone and neck, in one of `BACKBONE_WAYS`."""
+    quiet_libraries()
+    import torch
+    from baseline import plain_detector, use_usual
+    from mmdet.models.backbones.resnest import SplitAttentionConv2d
+    from torch.profiler import ProfilerActivity, profile
+
+    from utils.detector import Detector
+    from utils.images import read_image
+    from utils.runtime import keep_freed_memory, use_threads
+
+    use_threads(threads)
+    if way == BACKBONE_WAYS[0]:
+        detector = plain_detector(path)
+    else:
+        detector = Detector.load(path, torch.device("cpu"), torch.bfloat16)
+        if way == BACKBONE_WAYS[1]:
+            use_usual(SplitAttentionConv2d, detector.model)
+        else:
+            keep_freed_memory()
+    inputs = [detector.prepare(read_image(scene.image))]
+    for _ in range(2):
+        detector.features(inputs)  # the first calls choose kernels
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        detector.features(inputs)
+    return {event.key: event.self_cpu_time_total / 1e6 for event in profiler.key_averages()}
 
 
 def prepare_files(

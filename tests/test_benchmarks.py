@@ -14,7 +14,7 @@ from utils.runtime import StageTimer
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from baseline import InferenceDetector, TwoPasses, full_frame_nms, paste_frames
-from cases import backbone_gflop
+from cases import BACKBONE_WAYS, backbone_gflop, operator_seconds
 from measuring import in_own_process
 from project import Project
 from scenes import jittered_cells, write_scene
@@ -43,6 +43,16 @@ def test_full_frame_nms_keeps_the_better_of_two() -> None:
 def test_backbone_arithmetic_grows_with_the_image(untrained) -> None:
     small, large = (backbone_gflop(str(untrained()), size) for size in ((128, 96), (256, 96)))
     assert large == pytest.approx(2 * small, rel=0.5)
+
+
+def test_profile_of_the_backbone(untrained, tmp_path: Path) -> None:
+    scene = write_scene(tmp_path, (128, 96))
+    mmdet, _, project = (
+        in_own_process(operator_seconds, str(untrained()), scene, way, 2) for way in BACKBONE_WAYS
+    )
+    assert "aten::native_batch_norm" in mmdet
+    assert "aten::native_batch_norm" not in project  # folded into the convolutions
+    assert all(way["aten::convolution"] > 0 for way in (mmdet, project))
 
 
 def test_a_killed_process_is_no_result() -> None:

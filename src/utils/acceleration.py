@@ -21,7 +21,7 @@ from utils.mmdet_modules import select_proposals
 from utils.models import box_and_mask_heads, convolutional_parts, to_float32
 from utils.roi_align import extract, is_supported
 
-BOX_CHUNK = 1024  # proposals that a box head takes at a time; bounds the memory
+BOX_CHUNK = 512  # proposals that a box head takes at a time; bounds the memory
 
 
 def accelerate(model: nn.Module, dtype: torch.dtype, compile: bool = False) -> None:

@@ -23,7 +23,7 @@ from utils.images import resize
 from utils.instances import Boxes
 from utils.models import build_model
 
-MASK_CHUNK = 512  # boxes that the mask head takes at a time; bounds the memory
+MASK_CHUNK = 128  # boxes that the mask head takes at a time; bounds the memory
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def add_second_level_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--2nd_level_features",
         dest="second_level_features",
-        help="its feature list (default: beside catboost.pkl features.csv)",
+        help="CSV that lists its features (default: features.csv beside a catboost.pkl, and so on)",
     )
 
 
