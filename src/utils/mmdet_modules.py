@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from mmcv.runner import ModuleList
@@ -15,7 +16,7 @@ from mmdet.models import HEADS, build_head, build_roi_extractor
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.roi_heads import CascadeRoIHead, ConvFCBBoxHead
-from torchvision.ops import batched_nms
+from torchvision.ops import nms
 
 import utils.deformable  # noqa: F401  (registers its convolution)
 
@@ -40,19 +41,19 @@ def select_proposals(
         float32 [N, 5], x1 y1 x2 y2 and logit, best first.
     """
     cfg = head.test_cfg if cfg is None else cfg
-    parts = []
-    for level, (logit, delta, boxes) in enumerate(zip(logits, deltas, anchors, strict=True)):
+    levels = []
+    for logit, delta, boxes in zip(logits, deltas, anchors, strict=True):
         logit = logit.permute(1, 2, 0).flatten()
         top = logit.topk(min(cfg.nms_pre, len(logit)))
         delta = delta.permute(1, 2, 0).reshape(-1, 4)[top.indices]
         boxes = head.bbox_coder.decode(boxes[top.indices], delta, max_shape=img_meta["img_shape"])
-        levels = torch.full_like(top.values, level)
-        parts.append(torch.cat([boxes, top.values[:, None], levels[:, None]], dim=1))
-    proposals = torch.cat(parts)
-    sides = proposals[:, 2:4] - proposals[:, :2]
-    proposals = proposals[(sides > cfg.min_bbox_size).all(dim=1)]
-    keep = batched_nms(proposals[:, :4], proposals[:, 4], proposals[:, 5], cfg.nms.iou_threshold)
-    return proposals[keep[: cfg.max_per_img], :5]
+        large = (boxes[:, 2:] - boxes[:, :2] > cfg.min_bbox_size).all(dim=1)
+        levels.append(torch.cat([boxes, top.values[:, None]], dim=1)[large])
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # on a CPU, nms takes one core
+        keep = pool.map(lambda level: nms(level[:, :4], level[:, 4], cfg.nms.iou_threshold), levels)
+    proposals = torch.cat([level[kept] for level, kept in zip(levels, keep, strict=True)])
+    best = proposals[:, 4].argsort(descending=True, stable=True)
+    return proposals[best[: cfg.max_per_img]]
 
 
 @HEADS.register_module()
