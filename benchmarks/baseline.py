@@ -12,6 +12,8 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import network.operators  # noqa: F401  (before mmdet)
+
 import numpy as np
 import torch
 from known_cells import answer_with
@@ -23,14 +25,14 @@ from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 from torch import nn
 
-from utils.checkpoints import load_checkpoint, load_weights
-from utils.detector import Detector
-from utils.ensemble import merge_boxes
-from utils.instances import Boxes
-from utils.models import build_model
-from utils.runtime import StageTimer
+from cells.instances import Boxes
+from network.checkpoints import load_checkpoint, load_weights
+from network.detector import Detector
+from network.ensemble import merge_boxes
+from network.models import build_model
+from utils.script import StageTimer
 
-MASK_NMS_IOU = 0.1  # the solution's, as in `utils.ensemble.PostProcessing`
+MASK_NMS_IOU = 0.1  # the solution's, as in `network.ensemble.PostProcessing`
 
 
 class InferenceDetector:

@@ -28,10 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from catboost import CatBoostRegressor
 from measuring import median_seconds, peak_megabytes
 
-from utils.features import FEATURE_NAMES, compute_features
-from utils.instances import Instances
-from utils.masks import paste
-from utils.second_level import load_model, predict_iou
+from cells.instances import Instances
+from cells.masks import paste
+from second_level.features.table import FEATURE_NAMES, compute_features
+from second_level.model import load_model, predict_iou
 
 HEIGHT, WIDTH = 520, 704
 RADII, NEAREST = (25, 50, 75, 100, 150, 200), (2, 3, 5, 7)

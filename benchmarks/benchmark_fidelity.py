@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from tables import markdown
 
-from utils.inputs import split_paths
 from utils.options import add_data_options, add_weights_option, positive
-from utils.runtime import quiet_libraries, run_script
+from utils.paths import split_paths
+from utils.script import quiet_libraries, run_script
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from utils.evaluation import ImageResult
-    from utils.instances import Instances
+    from cells.instances import Instances
+    from evaluation.evaluation import ImageResult
 
 MATCH_IOU = 0.5
 CLOSE = 0.5  # pixels
@@ -64,10 +64,10 @@ def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     import torch
 
-    from utils.annotations import AnnotatedImage, annotation_file, load_annotations
-    from utils.ensemble import load_ensemble
-    from utils.evaluation import compare_instances, for_each_image, image_result
-    from utils.runtime import use_threads
+    from cells.annotations import AnnotatedImage, annotation_file, load_annotations
+    from evaluation.evaluation import compare_instances, for_each_image, image_result
+    from network.ensemble import load_ensemble
+    from utils.script import use_threads
 
     use_threads(args.threads)
     path = annotation_file(args.annotation_dir, "valid", args.fold)
@@ -115,7 +115,7 @@ def print_table(images: list[dict[str, Finding]], class_names: tuple[str, ...]) 
     """One row for each way of computing."""
     import numpy as np
 
-    from utils.evaluation import summarise
+    from evaluation.evaluation import summarise
 
     rows, reference = [], None
     for name in images[0]:

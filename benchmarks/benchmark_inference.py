@@ -43,7 +43,7 @@ from inference_tables import after_networks_table, stage_table, summary_table
 from measuring import in_own_process, machine_peak
 
 from utils.options import positive
-from utils.runtime import atomic_path, run_script
+from utils.script import atomic_path, run_script
 
 if TYPE_CHECKING:
     from scenes import Scene

@@ -25,9 +25,9 @@ from pycocotools import mask as coco_mask
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from measuring import median_seconds, peak_megabytes
 
-from utils.instances import Instances
-from utils.masks import binary_crops, encode, label_image, paste
-from utils.metrics import ImageScore, count_matches, score_image
+from cells.instances import Instances
+from cells.masks import binary_crops, encode, label_image, paste
+from evaluation.metrics import ImageScore, count_matches, score_image
 
 HEIGHT, WIDTH = 520, 704
 

@@ -26,10 +26,10 @@ from measuring import in_own_process, median_stages, timed
 from tables import markdown, milliseconds
 
 from utils.options import positive
-from utils.runtime import StageTimer, peak_memory_mb, quiet_libraries, run_script
+from utils.script import StageTimer, peak_memory_mb, quiet_libraries, run_script
 
 if TYPE_CHECKING:
-    from utils.training import CellRunner
+    from training.runner import CellRunner
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("data", "forward", "backward", "optimizer", "rest")
@@ -70,11 +70,11 @@ def measure(args: argparse.Namespace, data: Path, precision: str) -> tuple[dict[
 
     import torch
 
-    from utils.annotations import annotation_file, load_annotations
-    from utils.dataset import build_loader
-    from utils.runtime import resolve_precision, use_threads
-    from utils.training import build_runner
-    from utils.training_config import load_config, scale_schedule, training_pipeline
+    from cells.annotations import annotation_file, load_annotations
+    from training.config import load_config, scale_schedule, training_pipeline
+    from training.dataset import build_loader
+    from training.runner import build_runner
+    from utils.script import resolve_precision, use_threads
 
     logging.getLogger("mmcv").setLevel(logging.WARNING)
     use_threads(args.threads)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from measuring import median_stages
 
-from utils.runtime import StageTimer, peak_memory_mb, quiet_libraries
+from utils.script import StageTimer, peak_memory_mb, quiet_libraries
 
 if TYPE_CHECKING:
     import numpy as np
     from scenes import Scene
 
-    from utils.instances import Boxes
+    from cells.instances import Boxes
 
 BASELINE_OF = {"ensemble": "two passes", "one model": "inference_detector"}
 BACKBONE_WAYS = ("mmdet, fp32", "mmdet's split attention, bf16", "project, bf16")
@@ -77,8 +77,8 @@ def measure(case: Case) -> dict:
     import torch
     from scenes import jittered_cells
 
-    from utils.images import read_image
-    from utils.runtime import use_threads
+    from cells.images import read_image
+    from utils.script import use_threads
 
     torch.set_grad_enabled(False)
     use_threads(case.threads)
@@ -128,7 +128,7 @@ def chosen_precision(name: str) -> str:
     """What `--precision` comes to on this CPU: "fp32" or "bf16"."""
     import torch
 
-    from utils.runtime import resolve_precision
+    from utils.script import resolve_precision
 
     dtype = resolve_precision(name, torch.device("cpu"))
     return {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
@@ -147,9 +147,9 @@ def backbone_gflop(path: str, size: tuple[int, int]) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from utils.checkpoints import load_checkpoint
-    from utils.detector import Detector
-    from utils.models import build_model
+    from network.checkpoints import load_checkpoint
+    from network.detector import Detector
+    from network.models import build_model
 
     meta = load_checkpoint(path)["meta"]
     model = build_model(json.loads(meta["model"])).eval()
@@ -169,9 +169,9 @@ def operator_seconds(path: str, scene: Scene, way: str, threads: int | None) -> 
     from mmdet.models.backbones.resnest import SplitAttentionConv2d
     from torch.profiler import ProfilerActivity, profile
 
-    from utils.detector import Detector
-    from utils.images import read_image
-    from utils.runtime import keep_freed_memory, use_threads
+    from cells.images import read_image
+    from network.detector import Detector
+    from utils.script import keep_freed_memory, use_threads
 
     use_threads(threads)
     if way == BACKBONE_WAYS[0]:

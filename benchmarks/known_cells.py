@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from utils.instances import Boxes
+from cells.instances import Boxes
 
 
 def answer_with(model: nn.Module, cells: Boxes) -> None:

@@ -21,7 +21,7 @@ from measuring import in_own_process
 from tables import markdown, milliseconds
 
 from utils.options import positive
-from utils.runtime import run_script
+from utils.script import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (704, 520)

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from known_cells import answer_with, ellipse_logits
 
-from utils.ensemble import Detections, Ensemble, load_ensemble, merge_boxes
-from utils.features import compute_features
-from utils.instances import Boxes, Instances
-from utils.runtime import StageTimer, resolve_precision
-from utils.second_level import DROP_THRESHOLD, apply_iou, load_second_level, predict_iou
-from utils.visualization import draw_instances
+from cells.drawing import draw_instances
+from cells.instances import Boxes, Instances
+from network.ensemble import Detections, Ensemble, load_ensemble, merge_boxes
+from second_level.features.table import compute_features
+from second_level.model import DROP_THRESHOLD, apply_iou, load_second_level, predict_iou
+from utils.script import StageTimer, resolve_precision
 
 SECOND_LEVEL = Path(__file__).resolve().parents[1] / "2nd_level_model"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.instances import Boxes
-from utils.simulation import render
-from utils.simulation_shapes import CELL_TYPES, random_layout
+from cells.instances import Boxes
+from simulation.render import render
+from simulation.shapes import CELL_TYPES, random_layout
 
 CELL_TYPE = "shsy5y"  # the densest: about 300 cells in 704 x 520 pixels
 

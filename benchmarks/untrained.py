@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import network.operators  # noqa: F401  (before mmdet)
+
 import torch
 from mmcv import Config
 from mmcv.ops import ModulatedDeformConv2dPack
 from torch import nn
 
-from utils.checkpoints import describe_model, save_checkpoint
-from utils.models import build_model, forget_pretrained
-from utils.runtime import seed_everything
+from network.checkpoints import describe_model, save_checkpoint
+from network.models import build_model, forget_pretrained
+from utils.script import seed_everything
 
 CLASS_NAMES = ("shsy5y", "astro", "cort")
 

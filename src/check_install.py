@@ -15,7 +15,7 @@ import sysconfig
 from importlib import metadata
 from pathlib import Path
 
-from utils.runtime import InputError, quiet_libraries, run_script
+from utils.script import InputError, quiet_libraries, run_script
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 MODULES = (

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from utils.runtime import InputError, quiet_libraries, run_script
+from utils.script import InputError, quiet_libraries, run_script
 
 CONFIG = "configs/cascade_mask_rcnn_resnest200_dcn.py"
 CLASS_NAMES = {1: ["cell"], 3: ["shsy5y", "astro", "cort"]}  # by their number
@@ -37,9 +37,9 @@ def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     from mmcv import Config
 
-    from utils.checkpoints import describe_model, load_weights, save_checkpoint
-    from utils.detectron2 import convert_weights, count_classes, read_weights
-    from utils.models import build_model, forget_pretrained, set_num_classes
+    from network.checkpoints import describe_model, load_weights, save_checkpoint
+    from network.models import build_model, forget_pretrained, set_num_classes
+    from published.detectron2 import convert_weights, count_classes, read_weights
 
     source = read_weights(args.input)
     class_names = choose_names(args.class_names, count_classes(source, args.input))

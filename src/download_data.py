@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from utils.downloads import Download, add_download_options, google_drive, obtain_all, report
-from utils.runtime import InputError, run_script
+from published.downloads import Download, add_download_options, google_drive, obtain_all, report
+from utils.script import InputError, run_script
 
 IMAGES = "data/images"
 ANNOTATIONS = [f"data/annotations_semi_supervised_round{i}" for i in (1, 2)]
@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
 
 def unpack_data(archive: Path, folder: Path) -> None:
     """Unpack images or annotations."""
-    from utils.download_archives import unpack
+    from published.download_archives import unpack
 
     unpack(archive, folder, "train/*" if folder.name == "images" else "annotations_*.json")
 
@@ -57,7 +57,7 @@ def check_annotations(root: Path) -> int:
     ]
     if not files:
         return 0
-    from utils.annotations import load_annotations
+    from cells.annotations import load_annotations
 
     failures = 0
     for path in files:

@@ -16,9 +16,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from utils.downloads import Download, add_download_options, google_drive, obtain_all
-from utils.inputs import PUBLISHED_MODELS
-from utils.runtime import InputError, run_script
+from published.downloads import Download, add_download_options, google_drive, obtain_all
+from utils.paths import PUBLISHED_MODELS
+from utils.script import InputError, run_script
 
 FOLDER = "models/pretrained_models"
 BRANCHES = ("main", "master")

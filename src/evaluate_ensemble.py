@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import argparse
 
-from utils.evaluation_job import add_arguments, run_evaluation
-from utils.inputs import split_paths
+from evaluation.job import add_arguments, run_evaluation
+from second_level.options import add_second_level_arguments, second_level_from
 from utils.options import add_weights_option
-from utils.runtime import quiet_libraries, run_script
-from utils.second_level_options import add_second_level_arguments, second_level_from
+from utils.paths import split_paths
+from utils.script import quiet_libraries, run_script
 
 
 def parse_args() -> argparse.Namespace:

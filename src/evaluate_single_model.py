@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import argparse
 
-from utils.evaluation_job import add_arguments, run_evaluation
-from utils.runtime import run_script
+from evaluation.job import add_arguments, run_evaluation
+from utils.script import run_script
 
 
 def parse_args() -> argparse.Namespace:

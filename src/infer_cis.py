@@ -17,7 +17,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.inputs import PUBLISHED_MODELS, list_images, output_names, split_paths
+from second_level.options import (
+    BUNDLED_SECOND_LEVEL,
+    PUBLISHED_SECOND_LEVEL,
+    add_second_level_arguments,
+    second_level_from,
+)
 from utils.options import (
     add_compute_options,
     add_prediction_options,
@@ -25,7 +30,8 @@ from utils.options import (
     check_prediction_options,
     ensemble_from,
 )
-from utils.runtime import (
+from utils.paths import PUBLISHED_MODELS, list_images, output_names, split_paths
+from utils.script import (
     InputError,
     StageTimer,
     peak_memory_mb,
@@ -33,22 +39,16 @@ from utils.runtime import (
     quiet_libraries,
     run_script,
 )
-from utils.second_level_options import (
-    BUNDLED_SECOND_LEVEL,
-    PUBLISHED_SECOND_LEVEL,
-    add_second_level_arguments,
-    second_level_from,
-)
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     import numpy as np
 
-    from utils.detector import NetworkInput
-    from utils.ensemble import Detections, Ensemble
-    from utils.instances import Instances
-    from utils.second_level import SecondLevel
+    from cells.instances import Instances
+    from network.detector import NetworkInput
+    from network.ensemble import Detections, Ensemble
+    from second_level.model import SecondLevel
 
 BUNDLED_MODELS = ["models/demo_model_1.pth", "models/demo_model_2.pth"]
 GPU_BATCH = 4  # images of one size that a GPU sees at once
@@ -148,10 +148,10 @@ def segment_files(
     Yields:
         Each image with the future of a summary.
     """
-    from utils.images import read_image
-    from utils.outputs import WRITERS, write_picture
-    from utils.overlap import process
-    from utils.visualization import draw_instances
+    from cells.drawing import draw_instances
+    from cells.exports import WRITERS, write_picture
+    from cells.images import read_image
+    from utils.stages import process
 
     pictures = {
         path: Path(args.out_dir) / name

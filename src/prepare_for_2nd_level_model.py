@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from utils.inputs import split_paths
 from utils.options import (
     add_compute_options,
     add_data_options,
@@ -24,11 +23,12 @@ from utils.options import (
     check_prediction_options,
     ensemble_from,
 )
-from utils.runtime import InputError, quiet_libraries, run_script
+from utils.paths import split_paths
+from utils.script import InputError, quiet_libraries, run_script
 
 if TYPE_CHECKING:
-    from utils.annotations import AnnotationSet
-    from utils.ensemble import Ensemble
+    from cells.annotations import AnnotationSet
+    from network.ensemble import Ensemble
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     check_prediction_options(args)
     quiet_libraries()
-    from utils.annotations import annotation_file, load_annotations
+    from cells.annotations import annotation_file, load_annotations
 
     path = annotation_file(args.annotation_dir, "valid", args.fold)
     truth = load_annotations(path, args.image_dir, args.skip_invalid)
@@ -65,8 +65,8 @@ def predict_images(ensemble: Ensemble, truth: AnnotationSet, out_dir: str, resum
     """Write the predictions of every image, and a line that sums them up."""
     from tqdm import tqdm
 
-    from utils.evaluation import read_ahead
-    from utils.prediction_files import ImagePredictions, prediction_path, write_predictions
+    from evaluation.evaluation import read_ahead
+    from second_level.predictions import ImagePredictions, prediction_path, write_predictions
 
     wanted = [
         (record, prediction_path(out_dir, record.id))

@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from utils.runtime import InputError, quiet_libraries, run_script
+from utils.script import InputError, quiet_libraries, run_script
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     quiet_libraries()
-    from utils.checkpoints import load_checkpoint, save_checkpoint
+    from network.checkpoints import load_checkpoint, save_checkpoint
 
     checkpoint = load_checkpoint(args.input)
     meta = checkpoint["meta"]

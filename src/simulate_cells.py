@@ -16,12 +16,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from utils.runtime import InputError, atomic_path, run_script
+from utils.script import InputError, atomic_path, run_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from utils.simulation_shapes import Cell
+    from simulation.shapes import Cell
 
 MIN_SIDE = 32  # pixels; smaller images hold no whole cell
 TYPE_NAMES = ("shsy5y", "astro", "cort")  # in the order of their category ids, which start at 1
@@ -141,9 +141,9 @@ def draw(task: Task) -> tuple[dict, list[dict]]:
     """Draw and write one image; returns its COCO record and annotations, the latter without ids."""
     import numpy as np
 
-    from utils.outputs import write_picture
-    from utils.simulation import render
-    from utils.simulation_shapes import CELL_TYPES, random_layout
+    from cells.exports import write_picture
+    from simulation.render import render
+    from simulation.shapes import CELL_TYPES, random_layout
 
     rng = np.random.default_rng(task.seed)
     name, image_size, cells = task.choices[rng.integers(len(task.choices))]
@@ -162,7 +162,7 @@ def draw(task: Task) -> tuple[dict, list[dict]]:
 
 def annotation(cell: Cell, image_id: str, name: str, image_size: tuple[int, int]) -> dict:
     """COCO annotation of one cell, without its id."""
-    from utils.masks import encode, paste
+    from cells.masks import encode, paste
 
     height, width = cell.mask.shape
     return {
@@ -182,7 +182,7 @@ def load_layouts(path: Path) -> list[list[Layout]]:
         InputError: not a COCO file, a broken mask, categories other than the simulator's, an image
             of several cell types, or no cells at all.
     """
-    from utils.annotations import read_coco
+    from cells.annotations import read_coco
 
     coco = read_coco(path)
     names = {category["id"]: category["name"] for category in coco["categories"]}
@@ -211,8 +211,8 @@ def load_layouts(path: Path) -> list[list[Layout]]:
 
 def to_cell(row: dict, image_size: tuple[int, int], path: Path) -> Cell:
     """The cell of one COCO annotation; `path` is for the message of an `InputError`."""
-    from utils.rle import rle_crop, to_rle
-    from utils.simulation_shapes import Cell
+    from cells.rle import rle_crop, to_rle
+    from simulation.shapes import Cell
 
     try:
         rle = to_rle(row.get("segmentation"), *image_size)

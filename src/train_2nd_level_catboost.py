@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.options import add_data_options
-from utils.runtime import InputError, run_script
+from utils.script import InputError, run_script
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from utils.second_level_training import Settings, TrainingSet
+    from second_level.fitting import Settings, TrainingSet
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,8 +52,9 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     check_options(args)
-    from utils.annotations import annotation_file, load_annotations
-    from utils.second_level_report import (
+    from cells.annotations import annotation_file, load_annotations
+    from second_level.fitting import Settings, fit, load_training_set
+    from second_level.report import (
         TOP,
         importances,
         plot_importances,
@@ -61,7 +62,6 @@ def main(args: argparse.Namespace) -> None:
         write_model,
         write_report,
     )
-    from utils.second_level_training import Settings, fit, load_training_set
 
     path = annotation_file(args.annotation_dir, "valid", args.fold)
     truth = load_annotations(path, args.image_dir, args.skip_invalid)
@@ -110,14 +110,14 @@ def assess(
     """
     import numpy as np
 
-    from utils.second_level_report import print_report
-    from utils.second_level_training import (
+    from second_level.fitting import (
         SWEEP,
         figures,
         predict_held_out,
         split_images,
         sweep_drop_thresholds,
     )
+    from second_level.report import print_report
 
     count = len(data.records)
     if args.cv is not None and args.cv > count:

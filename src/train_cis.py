@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.options import add_compute_options, add_data_options
-from utils.runtime import InputError, quiet_libraries, run_script
+from utils.script import InputError, quiet_libraries, run_script
 
 if TYPE_CHECKING:
-    from utils.annotations import AnnotatedImage
+    from cells.annotations import AnnotatedImage
 
 TRAINING_PRECISIONS = ("auto", "fp32", "bf16")  # fp16 would need its losses scaled
 
@@ -58,11 +58,11 @@ def main(args: argparse.Namespace) -> None:
     import torch
     from mmcv.utils import get_logger
 
-    from utils.annotations import annotation_file, load_annotations
-    from utils.dataset import balance_cell_types, build_loader
-    from utils.runtime import keep_freed_memory, resolve_device, resolve_precision, use_threads
-    from utils.training import build_runner, join_processes, record_environment
-    from utils.training_config import load_config, scale_schedule, training_pipeline
+    from cells.annotations import annotation_file, load_annotations
+    from training.config import load_config, scale_schedule, training_pipeline
+    from training.dataset import balance_cell_types, build_loader
+    from training.runner import build_runner, join_processes, record_environment
+    from utils.script import keep_freed_memory, resolve_device, resolve_precision, use_threads
 
     check_arguments(args)
     out_dir = Path(args.out_dir)
@@ -146,7 +146,7 @@ def load_extra(
     folders: list[str], class_names: tuple[str, ...], skip_invalid: bool
 ) -> list[AnnotatedImage]:
     """Training images of further data sets of the same classes."""
-    from utils.annotations import annotation_file, load_annotations
+    from cells.annotations import annotation_file, load_annotations
 
     images = []
     for folder in map(Path, folders):

@@ -35,9 +35,9 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Make a checkpoint of a tiny config with random weights that answers with many boxes."""
     from mmcv import Config
 
-    from utils.checkpoints import describe_model, save_checkpoint
-    from utils.models import build_model, set_num_classes
-    from utils.runtime import seed_everything
+    from network.checkpoints import describe_model, save_checkpoint
+    from network.models import build_model, set_num_classes
+    from utils.script import seed_everything
 
     folder = tmp_path_factory.mktemp("untrained")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.instances import Instances
+from cells.instances import Instances
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "tests" / "configs"

@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from utils.inputs import PUBLISHED_MODELS
-from utils.runtime import PRECISIONS, InputError
+from utils.paths import PUBLISHED_MODELS
+from utils.script import PRECISIONS, InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from utils.ensemble import Ensemble
+    from network.ensemble import Ensemble
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -79,8 +79,8 @@ def ensemble_from(
     Raises:
         InputError: a checkpoint or an option cannot be used.
     """
-    from utils.ensemble import load_ensemble
-    from utils.runtime import resolve_device, resolve_precision, use_threads
+    from network.ensemble import load_ensemble
+    from utils.script import resolve_device, resolve_precision, use_threads
 
     device = device or resolve_device(args.device)
     dtype = resolve_precision(args.precision, device)

@@ -1,0 +1,1 @@
+"""Cells in memory and in files: instances, masks, images, exports. No torch, no mmdet."""

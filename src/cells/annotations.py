@@ -1,0 +1,202 @@
+"""COCO instance annotations: loading, checking and normalising to one form."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from tqdm import tqdm
+
+from cells.images import read_image
+from cells.rle import to_rle
+from utils.script import InputError
+
+MAX_REPORTED = 50  # problems listed one by one; more are only counted
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """One image with its true instances; arrays and `rles` have length N.
+
+    Attributes:
+        id: the id in the annotation file, str or int as it stands there.
+        path: where the image lies.
+        image_size: (height, width) in pixels.
+        boxes: float32 [N, 4], x1 y1 x2 y2 in pixels, the tight box of each mask.
+        labels: int64 [N], index into the class names.
+        rles: COCO RLE of each mask, `counts` as bytes.
+        iscrowd: bool [N].
+    """
+
+    id: str | int
+    path: Path
+    image_size: tuple[int, int]
+    boxes: np.ndarray
+    labels: np.ndarray
+    rles: list[dict]
+    iscrowd: np.ndarray
+
+
+@dataclass(frozen=True)
+class AnnotationSet:
+    """The images of one annotation file with the class names in the order of their category ids."""
+
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    images: list[AnnotatedImage]
+
+
+def annotation_file(annotation_dir: str | Path, split: str, fold: int) -> Path:
+    """`annotations_{train,valid}_{fold}.json`, the solution's naming."""
+    return Path(annotation_dir) / f"annotations_{split}_{fold}.json"
+
+
+def load_annotations(
+    path: str | Path, image_dir: str | Path, skip_invalid: bool = False
+) -> AnnotationSet:
+    """Load a COCO annotation file and check everything in it, the images on disk included.
+
+    Polygons, compressed and uncompressed RLE all load. Checked: images missing, unreadable or of
+    another size than recorded, unknown categories and images, empty, degenerate or out-of-range
+    masks, RLE sizes, duplicate ids.
+
+    Args:
+        path: COCO JSON with `images`, `annotations` and `categories`.
+        image_dir: folder that the `file_name` of each image is relative to.
+        skip_invalid: leave invalid images and annotations out instead of raising.
+
+    Raises:
+        InputError: the file is missing or not COCO, or there are problems (all in `details`)
+            and `skip_invalid` is False, or nothing valid is left.
+    """
+    path, image_dir = Path(path), Path(image_dir)
+    coco = read_coco(path)
+    categories = sorted(coco["categories"], key=lambda category: category["id"])
+    label_of = {category["id"]: label for label, category in enumerate(categories)}
+    problems = _duplicates(coco)
+    usable, image_problems = _check_images(coco["images"], image_dir)
+    problems += image_problems
+    instances: dict[str | int, list[tuple[int, dict, bool]]] = {key: [] for key in usable}
+    listed = {record["id"] for record in coco["images"]}
+    for annotation in coco["annotations"]:
+        where = f"annotation {annotation.get('id')}"
+        image_id = annotation.get("image_id")
+        if image_id not in listed:
+            problems.append(f"{where}: image_id {image_id!r} is not among the images")
+        elif annotation.get("category_id") not in label_of:
+            problems.append(f"{where}: unknown category_id {annotation.get('category_id')!r}")
+        elif image_id in usable:  # the problem of an unusable image is reported once, above
+            height, width = usable[image_id]["height"], usable[image_id]["width"]
+            try:
+                rle = to_rle(annotation.get("segmentation"), height, width)
+            except ValueError as error:
+                problems.append(f"{where} (image {image_id}): {error}")
+            else:
+                label = label_of[annotation["category_id"]]
+                instances[image_id].append((label, rle, bool(annotation.get("iscrowd", 0))))
+    _report(path, problems, skip_invalid)
+    if not usable:
+        raise InputError(
+            f"{path}: no usable image in it; check the file and --image_dir {image_dir}"
+        )
+    return AnnotationSet(
+        class_names=tuple(category["name"] for category in categories),
+        category_ids=tuple(category["id"] for category in categories),
+        images=[_annotated(record, image_dir, instances[key]) for key, record in usable.items()],
+    )
+
+
+def read_coco(path: Path) -> dict:
+    remedy = "give a COCO instance annotation file (see README, 'Your own data')"
+    try:
+        coco = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such annotation file; {remedy}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error}); {remedy}") from error
+    keys = {
+        "images": {"id", "file_name", "width", "height"},
+        "annotations": set(),
+        "categories": {"id", "name"},
+    }
+    for key, fields in keys.items():
+        rows = coco.get(key) if isinstance(coco, dict) else None
+        if not isinstance(rows, list):
+            raise InputError(f"{path}: no list '{key}' in it; {remedy}")
+        for row in rows:
+            if not isinstance(row, dict) or not fields <= row.keys():
+                raise InputError(
+                    f"{path}: an entry of '{key}' lacks one of {sorted(fields)}; {remedy}"
+                )
+    if not coco["categories"]:
+        raise InputError(f"{path}: 'categories' is empty; {remedy}")
+    return coco
+
+
+def _duplicates(coco: dict) -> list[str]:
+    problems = []
+    for key in ("images", "annotations", "categories"):
+        counts = Counter(row.get("id") for row in coco[key])
+        problems += [f"{key}: id {i!r} occurs {n} times" for i, n in counts.items() if n > 1]
+    return problems
+
+
+def _check_images(records: Sequence[dict], image_dir: Path) -> tuple[dict, list[str]]:
+    """Read every image; returns the usable records by id and the problems of the others."""
+
+    def problem(record: dict) -> str | None:
+        try:
+            height, width = read_image(image_dir / record["file_name"]).shape[:2]
+        except InputError as error:
+            return str(error)
+        if (height, width) != (record["height"], record["width"]):
+            recorded = f"{record['width']} x {record['height']}"
+            return (
+                f"{image_dir / record['file_name']}: is {width} x {height}, recorded as {recorded}"
+            )
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        bar = tqdm(
+            pool.map(problem, records), total=len(records), desc="checking images", leave=False
+        )
+        problems = list(bar)
+    usable = {r["id"]: r for r, bad in zip(records, problems, strict=True) if bad is None}
+    return usable, [bad for bad in problems if bad is not None]
+
+
+def _report(path: Path, problems: list[str], skip_invalid: bool) -> None:
+    if not problems:
+        return
+    lines = problems[:MAX_REPORTED]
+    if len(problems) > MAX_REPORTED:
+        lines.append(f"... and {len(problems) - MAX_REPORTED} more")
+    if not skip_invalid:
+        message = (
+            f"{path}: {len(problems)} problem(s), listed above; mend them or pass --skip_invalid"
+        )
+        raise InputError(message, lines)
+    print("\n".join([*lines, f"{path}: {len(problems)} invalid record(s) left out"]))
+
+
+def _annotated(
+    record: dict, image_dir: Path, instances: list[tuple[int, dict, bool]]
+) -> AnnotatedImage:
+    rles = [rle for _, rle, _ in instances]
+    boxes = coco_mask.toBbox(rles).reshape(-1, 4) if rles else np.zeros((0, 4))
+    boxes[:, 2:] += boxes[:, :2]
+    return AnnotatedImage(
+        id=record["id"],
+        path=image_dir / record["file_name"],
+        image_size=(record["height"], record["width"]),
+        boxes=boxes.astype(np.float32),
+        labels=np.array([label for label, _, _ in instances], np.int64),
+        rles=rles,
+        iscrowd=np.array([crowd for _, _, crowd in instances], bool),
+    )

@@ -1,0 +1,80 @@
+"""Pictures: instances drawn over the image."""
+
+from __future__ import annotations
+
+import colorsys
+
+import cv2
+import numpy as np
+
+from cells.instances import Instances
+from cells.masks import binary_crops
+
+FILL_OPACITY = 0.25
+MIN_SHORT_SIDE = 1000  # smaller images are enlarged, so that contours and scores stay legible
+MAX_ZOOM = 8
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+FONT_HEIGHT = 22  # pixels of a capital letter at font scale 1
+
+
+def draw_instances(image: np.ndarray, instances: Instances, show_scores: bool = True) -> np.ndarray:
+    """Draw contours, a translucent fill and scores in percent.
+
+    Args:
+        image: uint8 [height, width, 3], BGR.
+        instances: of this image.
+        show_scores: write each instance's score inside it, as large as it fits.
+
+    Returns:
+        uint8 BGR picture, enlarged by a whole factor where the image is small.
+    """
+    zoom = int(np.clip(np.ceil(MIN_SHORT_SIDE / min(image.shape[:2])), 1, MAX_ZOOM))
+    canvas = cv2.resize(stretch_contrast(image), None, fx=zoom, fy=zoom)
+    crops = [
+        cv2.resize(crop.astype(np.uint8), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
+        for crop in binary_crops(instances)
+    ]
+    placed = list(
+        zip(crops, instances.offsets * zoom, distinct_colors(len(instances)), strict=True)
+    )
+    for crop, (x, y), color in placed:
+        window = canvas[y : y + crop.shape[0], x : x + crop.shape[1]]
+        inside = crop.astype(bool)
+        window[inside] = (1 - FILL_OPACITY) * window[inside] + FILL_OPACITY * np.array(color)
+    for crop, (x, y), color in placed:
+        outline, _ = cv2.findContours(crop, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        offset = (int(x), int(y))
+        cv2.drawContours(canvas, outline, -1, color, 1 + zoom // 3, cv2.LINE_AA, offset=offset)
+    if show_scores:
+        for (crop, offset, _), score in zip(placed, instances.scores, strict=True):
+            _write_score(canvas, crop, offset, float(score))
+    return canvas
+
+
+def stretch_contrast(image: np.ndarray) -> np.ndarray:
+    """Stretch grey values between their 0.5 and 99.5 percentiles: phase contrast is faint."""
+    step = int(np.ceil(np.sqrt(image.size / 1e6)))  # a million values are enough
+    low, high = np.percentile(image[::step, ::step], (0.5, 99.5))
+    gain = min(255 / max(high - low, 1), 4)
+    return cv2.LUT(image, np.clip((np.arange(256) - low) * gain, 0, 255).astype(np.uint8))
+
+
+def distinct_colors(count: int) -> list[tuple[int, int, int]]:
+    """Bright BGR colours; neighbours in the list differ strongly (golden-ratio hues)."""
+    colors = []
+    for i in range(count):
+        red, green, blue = colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.75 + 0.25 * (i % 2), 1.0)
+        colors.append((int(255 * blue), int(255 * green), int(255 * red)))
+    return colors
+
+
+def _write_score(canvas: np.ndarray, crop: np.ndarray, offset: np.ndarray, score: float) -> None:
+    """Percent at the innermost point of the instance, as large as fits between 8 and 16 pixels."""
+    distance = cv2.distanceTransform(np.pad(crop, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    y, x = np.unravel_index(distance.argmax(), distance.shape)
+    height = float(np.clip(distance.max(), 8, 16))
+    text = f"{100 * score:.0f}"
+    (text_width, text_height), _ = cv2.getTextSize(text, FONT, height / FONT_HEIGHT, 1)
+    origin = (int(offset[0] + x - text_width / 2), int(offset[1] + y + text_height / 2))
+    for color, thickness in ((0, 0, 0), 3), ((255, 255, 255), 1):
+        cv2.putText(canvas, text, origin, FONT, height / FONT_HEIGHT, color, thickness, cv2.LINE_AA)

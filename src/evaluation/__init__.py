@@ -1,0 +1,1 @@
+"""Predictions against annotations: metrics, thresholds, pictures, reports."""

@@ -1,0 +1,125 @@
+"""Pictures of an evaluation: what was found, invented and missed; and the precision/recall plot."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cells.annotations import AnnotatedImage
+from cells.drawing import FONT, MIN_SHORT_SIDE, stretch_contrast
+from cells.exports import write_picture
+from cells.instances import Instances
+from cells.masks import binary_crops
+from cells.rle import rle_crop
+from evaluation.metrics import IOU_THRESHOLDS, Comparison
+from evaluation.thresholds import CONFIDENCES, ImageCurve, precision_and_recall
+from utils.script import atomic_path
+
+# BGR of Okabe and Ito's palette, which colour-blind people can tell apart
+TRUE_POSITIVE, FALSE_POSITIVE, MISS = (115, 158, 0), (0, 94, 213), (66, 228, 240)
+LEGEND_HEIGHT = 32  # pixels
+MAX_ZOOM = 16
+
+
+def write_error_picture(
+    show_dir: Path,
+    image: np.ndarray,
+    record: AnnotatedImage,
+    instances: Instances,
+    comparison: Comparison,
+) -> None:
+    """Write `AP<score>_<image id>.png`: in a folder sorted by name the worst image comes first.
+
+    A picture of the same image from an earlier evaluation is replaced.
+    """
+    name = re.sub(r"[^\w.-]", "_", str(record.id))
+    target = show_dir / f"AP{comparison.score().ap:.4f}_{name}.png"
+    write_picture(target, draw_errors(image, record, instances, comparison))
+    for path in show_dir.glob(f"AP[01].[0-9][0-9][0-9][0-9]_{glob.escape(name)}.png"):
+        if path != target:
+            path.unlink()
+
+
+def draw_errors(
+    image: np.ndarray, record: AnnotatedImage, instances: Instances, comparison: Comparison
+) -> np.ndarray:
+    """Outlines of true positives, false positives and misses at IoU 0.5, in three colours.
+
+    Args:
+        image: uint8 BGR [height, width, 3].
+        record: its truth.
+        instances: N predictions.
+        comparison: of the predictions with the truth.
+
+    Returns:
+        uint8 BGR picture with a legend below, enlarged by a whole factor where the image is small.
+    """
+    matches = comparison.iou > IOU_THRESHOLDS[0]
+    found, missed = matches.any(axis=1), ~matches.any(axis=0)
+    predicted = list(zip(binary_crops(instances), instances.offsets, strict=True))
+    cells = [rle for rle, crowd in zip(record.rles, record.iscrowd, strict=True) if not crowd]
+    groups = [
+        ("missed", MISS, [rle_crop(cells[i]) for i in np.flatnonzero(missed)]),
+        ("false", FALSE_POSITIVE, _select(predicted, ~found & comparison.counted)),
+        ("found", TRUE_POSITIVE, _select(predicted, found & comparison.counted)),
+    ]
+    zoom = min(-(-MIN_SHORT_SIDE // min(image.shape[:2])), MAX_ZOOM)
+    canvas = cv2.resize(stretch_contrast(image), None, fx=zoom, fy=zoom)
+    for _, color, crops in groups:
+        for crop, offset in crops:
+            _draw_outline(canvas, crop, offset, zoom, color)
+    parts = [(f"{len(crops)} {name}", color) for name, color, crops in groups[::-1]]
+    legend = _legend(canvas.shape[1], f"AP {comparison.score().ap:.3f}", parts)
+    return np.vstack([canvas, legend])
+
+
+def plot_precision_recall(path: Path, curves: Sequence[ImageCurve]) -> None:
+    """Precision and recall at IoU 0.5 over all images against the confidence threshold (PNG)."""
+    from matplotlib.figure import Figure
+
+    precision, recall = precision_and_recall(curves)
+    figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.plot(CONFIDENCES, precision, label="precision")
+    axes.plot(CONFIDENCES, recall, "--", label="recall")
+    axes.set(
+        xlabel="confidence threshold",
+        ylabel="at IoU 0.5",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+        title=f"{len(curves)} images",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+
+
+def _select(crops: Sequence[tuple], chosen: np.ndarray) -> list[tuple]:
+    return [crops[i] for i in np.flatnonzero(chosen)]
+
+
+def _draw_outline(
+    canvas: np.ndarray, crop: np.ndarray, offset: Sequence[int], zoom: int, color: tuple
+) -> None:
+    if not crop.any():
+        return
+    size = crop.shape[1] * zoom, crop.shape[0] * zoom
+    enlarged = cv2.resize(crop.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    outlines, _ = cv2.findContours(enlarged, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    origin = int(offset[0]) * zoom, int(offset[1]) * zoom
+    cv2.drawContours(canvas, outlines, -1, color, zoom, cv2.LINE_AA, offset=origin)
+
+
+def _legend(width: int, title: str, parts: Sequence[tuple[str, tuple]]) -> np.ndarray:
+    strip = np.zeros((LEGEND_HEIGHT, width, 3), np.uint8)
+    x = 8
+    for text, color in [(title, (255, 255, 255)), *parts]:
+        cv2.putText(strip, text, (x, LEGEND_HEIGHT - 10), FONT, 0.6, color, 1, cv2.LINE_AA)
+        x += cv2.getTextSize(text, FONT, 0.6, 1)[0][0] + 24
+    return strip

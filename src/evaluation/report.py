@@ -1,0 +1,101 @@
+"""What an evaluation prints and writes."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from cells.annotations import AnnotationSet
+from evaluation.coco_ap import summarise_coco
+from evaluation.evaluation import per_image_table, summarise
+from evaluation.evaluator import Examination
+from evaluation.thresholds import best_confidence
+from utils.script import atomic_path
+
+LIBRARIES = ("numpy", "torch", "torchvision", "mmcv-full", "mmdet", "pycocotools", "opencv-python")
+
+
+def evaluation_tables(
+    examinations: Sequence[Examination],
+    truth: AnnotationSet,
+    has_classes: bool = True,
+    searching: bool = False,
+) -> dict[str, pd.DataFrame]:
+    """Tables by title: competition metric (before and after rescoring), COCO AP, thresholds."""
+    names = truth.class_names
+    tables = {}
+    if examinations[0].before is not None:
+        tables["before rescoring"] = summarise([e.before for e in examinations], names)
+    tables["competition metric"] = summarise([e.result for e in examinations], names)
+    tables["COCO average precision"] = summarise_coco(
+        [e.coco for e in examinations], names if has_classes else ()
+    )
+    if searching:
+        tables["confidence search"] = best_confidence([e.curve for e in examinations], names)
+    return tables
+
+
+def print_tables(tables: dict[str, pd.DataFrame]) -> None:
+    """Print each table under its title."""
+    for title, table in tables.items():
+        print(f"{title}\n{table.round(4).to_string(na_rep='-')}\n")
+
+
+def write_report(
+    out_dir: Path,
+    tables: dict[str, pd.DataFrame],
+    examinations: Sequence[Examination],
+    truth: AnnotationSet,
+    files: Sequence[str | Path],
+    args: argparse.Namespace,
+) -> None:
+    """`evaluation.json` (the tables and where they come from) and `per_image.csv`.
+
+    Args:
+        out_dir: is created.
+        tables: see `evaluation_tables`.
+        examinations: of all images.
+        truth: the annotations.
+        files: weights, predictions and annotations, whose SHA-256 is recorded.
+        args: all options.
+    """
+    report = {
+        "tables": {
+            title: {row: _plain(values) for row, values in table.to_dict(orient="index").items()}
+            for title, table in tables.items()
+        },
+        "command": sys.argv,
+        "options": vars(args),
+        "sha256": {str(path): sha256(path) for path in files},
+        "versions": {"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
+    }
+    with atomic_path(out_dir / "evaluation.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=2, allow_nan=False), encoding="utf-8")
+    with atomic_path(out_dir / "per_image.csv") as temporary:
+        results = [examination.result for examination in examinations]
+        per_image_table(results, truth.class_names).to_csv(temporary, index=False)
+
+
+def _plain(values: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no nan and no infinity: they become null."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file, or of the files in a folder in the order of their names."""
+    path = Path(path)
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if file.is_file():
+            with open(file, "rb") as stream:
+                hashlib.file_digest(stream, lambda: digest)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""mmdet models: built, loaded, made fast, run, and merged into an ensemble."""

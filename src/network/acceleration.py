@@ -1,0 +1,91 @@
+"""Making a trained detector fast for inference; but for rounding it answers the same.
+
+Norms are folded into convolutions, weights lie channels_last and in the precision to compute in,
+and what mmdet and mmcv do slowly is replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import network.operators  # noqa: F401  (before mmdet)
+
+import torch
+from mmcv.cnn.utils.fuse_conv_bn import _fuse_conv_bn, fuse_conv_bn
+from mmdet.models.backbones.resnest import SplitAttentionConv2d
+from mmdet.models.dense_heads import RPNHead
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from network.models import box_and_mask_heads, convolutional_parts, to_float32
+from network.modules import select_proposals
+from network.roi_align import extract, is_supported
+
+BOX_CHUNK = 512  # proposals that a box head takes at a time; bounds the memory
+
+
+def accelerate(model: nn.Module, dtype: torch.dtype, compile: bool = False) -> None:
+    """Prepare a detector for inference, in place; it cannot be trained afterwards.
+
+    Args:
+        model: mmdet two-stage detector in evaluation mode, on its device.
+        dtype: what backbone, neck and heads compute in. The heads answer in float32, and so does
+            all arithmetic on boxes: coordinates need the digits.
+        compile: translate the backbone to machine code when it sees the first image of a size.
+    """
+    fold_norms(model)
+    model.requires_grad_(False)
+    for module in model.modules():
+        if isinstance(module, SingleRoIExtractor):
+            module.forward = partial(_pool, module, module.forward)
+    if type(model.rpn_head) is RPNHead:
+        model.rpn_head._get_bboxes_single = partial(select_proposals, model.rpn_head)
+    if compile:
+        model.backbone.forward = torch.compile(model.backbone.forward, dynamic=False)
+    for part in convolutional_parts(model):
+        part.to(dtype=dtype, memory_format=torch.channels_last)
+        part.forward = partial(_in_dtype, part.forward, dtype)
+    for head in (model.rpn_head, *box_and_mask_heads(model)):
+        head.forward = partial(_answer_float32, head.forward)
+    model.roi_head._bbox_forward = partial(_in_chunks, model.roi_head._bbox_forward)
+
+
+def fold_norms(model: nn.Module) -> None:
+    """Merge batch norms with their running statistics into the convolutions before them."""
+    for module in model.modules():
+        if isinstance(module, SplitAttentionConv2d) and isinstance(module.norm0, _BatchNorm):
+            # mmcv's own search does not see deformable convolutions
+            module.conv = _fuse_conv_bn(module.conv, module.norm0)
+            setattr(module, module.norm0_name, nn.Identity())
+    fuse_conv_bn(model)
+
+
+def _pool(
+    extractor: SingleRoIExtractor,
+    forward: Callable,
+    maps: Sequence[torch.Tensor],
+    rois: torch.Tensor,
+) -> torch.Tensor:
+    """Pool regions of interest; mmcv's operator, for GPUs, knows no bfloat16."""
+    if rois.is_cuda or not is_supported(extractor):
+        return forward([features.float() for features in maps], rois)
+    return extract(extractor, maps, rois)
+
+
+def _in_dtype(forward: Callable, dtype: torch.dtype, value: torch.Tensor | Sequence):
+    if isinstance(value, torch.Tensor):
+        return forward(value.to(dtype=dtype, memory_format=torch.channels_last))
+    return forward([item.to(dtype=dtype, memory_format=torch.channels_last) for item in value])
+
+
+def _answer_float32(forward: Callable, value: torch.Tensor | Sequence):
+    return to_float32(forward(value))
+
+
+def _in_chunks(forward: Callable, *arguments) -> dict[str, torch.Tensor]:
+    """mmdet's `_bbox_forward([stage], maps, rois)`, some regions at a time."""
+    *others, rois = arguments
+    parts = [forward(*others, chunk) for chunk in rois.split(BOX_CHUNK)]
+    return {name: torch.cat([part[name] for part in parts]) for name in ("cls_score", "bbox_pred")}

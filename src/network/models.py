@@ -1,0 +1,112 @@
+"""Building mmdet detectors and choosing what they compute in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import network.operators  # noqa: F401  (before mmdet)
+
+import torch
+from mmcv import Config
+from mmcv.runner import BaseModule
+from mmdet.models import build_detector
+from mmdet.models.backbones.resnest import SplitAttentionConv2d
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
+from torch import nn
+
+from network.modules import split_attention
+from utils.script import InputError
+
+
+def build_model(model_config: dict) -> nn.Module:
+    """Build a detector with a mask head from an mmdet `model` config, with random weights.
+
+    Raises:
+        InputError: the config is not one of a detector with boxes and masks.
+    """
+    model_config = Config(dict(model=model_config)).model
+    try:
+        model = build_detector(model_config)
+    except Exception as error:  # mmdet raises whatever its modules raise
+        raise InputError(
+            f"model config: mmdet cannot build it ({error}); check --config"
+        ) from error
+    if not (getattr(model, "with_mask", False) and getattr(model, "with_rpn", False)):
+        raise InputError(
+            f"model config: {type(model).__name__} is not a two-stage detector with a mask head; "
+            "use one such as Mask R-CNN"
+        )
+    for module in model.modules():
+        if isinstance(module, SplitAttentionConv2d):
+            module.forward = partial(split_attention, module)
+        elif isinstance(module, SingleRoIExtractor):
+            module.forward = partial(_pool_contiguous, module.forward)
+    return model
+
+
+def _pool_contiguous(forward: Callable, maps: Sequence[torch.Tensor], rois: torch.Tensor):
+    """RoIAlign of mmcv, which reads channels_last memory as if it were contiguous."""
+    return forward([features.contiguous() for features in maps], rois)
+
+
+def set_num_classes(config: dict | list, num_classes: int) -> None:
+    """Set every `num_classes` in a model config, in place."""
+    children = config if isinstance(config, list) else config.values()
+    if isinstance(config, dict) and "num_classes" in config:
+        config["num_classes"] = num_classes
+    for child in children:
+        if isinstance(child, dict | list):
+            set_num_classes(child, num_classes)
+
+
+def forget_pretrained(config: dict | list) -> None:
+    """Replace weights to download by mmdet's default initialisation in a model config, in place."""
+    children = config if isinstance(config, list) else config.values()
+    init = config.get("init_cfg") if isinstance(config, dict) else None
+    if isinstance(init, dict) and init.get("type") == "Pretrained":
+        config["init_cfg"] = None
+    for child in children:
+        if isinstance(child, dict | list):
+            forget_pretrained(child)
+
+
+def run_in_dtype(model: nn.Module, dtype: torch.dtype, device_type: str) -> None:
+    """Compute the convolutional parts in `dtype`, with float32 outputs; in place.
+
+    Box arithmetic, RoIAlign and losses stay in float32: mmcv's CPU operators know no bfloat16, and
+    coordinates need the digits.
+    """
+    if dtype == torch.float32:
+        return
+    for module in convolutional_parts(model):
+        module.forward = _autocast(module.forward, dtype, device_type)
+
+
+def convolutional_parts(model: nn.Module) -> list[nn.Module]:
+    """Backbone, neck and the heads, whose `forward` maps feature maps to feature maps."""
+    necks = [model.neck] if model.with_neck else []
+    return [model.backbone, *necks, model.rpn_head, *box_and_mask_heads(model)]
+
+
+def box_and_mask_heads(model: nn.Module) -> list[BaseModule]:
+    """The heads behind RoIAlign; a cascade has several of a kind."""
+    heads = (model.roi_head.bbox_head, model.roi_head.mask_head)
+    return [h for head in heads for h in (head if isinstance(head, nn.ModuleList) else [head])]
+
+
+def _autocast(forward, dtype: torch.dtype, device_type: str):
+    def wrapped(*args, **kwargs):
+        with torch.autocast(device_type, dtype):
+            return to_float32(forward(*args, **kwargs))
+
+    return wrapped
+
+
+def to_float32(value):
+    """Floating-point tensors, also in lists and tuples, as float32."""
+    if isinstance(value, torch.Tensor):
+        return value.float() if value.is_floating_point() else value
+    if isinstance(value, list | tuple):
+        return type(value)(to_float32(item) for item in value)
+    return value

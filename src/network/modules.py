@@ -1,0 +1,165 @@
+"""Modules that mmdet lacks, registered under their names for use in configs, and quicker ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import network.operators  # noqa: F401  (before mmdet)
+
+import torch
+from mmcv.runner import ModuleList
+from mmdet.core.bbox.builder import BBOX_CODERS
+from mmdet.core.bbox.coder import DeltaXYWHBBoxCoder
+from mmdet.core.bbox.iou_calculators import BboxOverlaps2D
+from mmdet.core.bbox.iou_calculators.builder import IOU_CALCULATORS
+from mmdet.models import HEADS, build_head, build_roi_extractor
+from mmdet.models.backbones.resnest import SplitAttentionConv2d
+from mmdet.models.dense_heads import RPNHead
+from mmdet.models.roi_heads import CascadeRoIHead, ConvFCBBoxHead
+from torchvision.ops import nms
+
+import network.deformable  # noqa: F401  (registers its convolution)
+
+LARGEST_GROWTH = math.log(1000 / 16)  # of a box's side in one regression, natural logarithm
+
+
+def select_proposals(
+    head: RPNHead, logits, deltas, _score_factors, anchors, img_meta, cfg, *_args, **_kwargs
+) -> torch.Tensor:
+    """`_get_bboxes_single` of an RPN, with an NMS for each level, and ordered by logits.
+
+    Among the best ones the sigmoid that mmdet orders by has no digits left.
+
+    Args:
+        head: RPN with one foreground class.
+        logits, deltas: of each level [A, H, W] and [A * 4, H, W].
+        anchors: of each level [H * W * A, 4].
+        img_meta: its `img_shape` is the network input without padding.
+        cfg: `nms_pre`, `nms`, `max_per_img` and `min_bbox_size`; default the head's own.
+
+    Returns:
+        float32 [N, 5], x1 y1 x2 y2 and logit, best first.
+    """
+    cfg = head.test_cfg if cfg is None else cfg
+    levels = []
+    for logit, delta, boxes in zip(logits, deltas, anchors, strict=True):
+        logit = logit.permute(1, 2, 0).flatten()
+        top = logit.topk(min(cfg.nms_pre, len(logit)))
+        delta = delta.permute(1, 2, 0).reshape(-1, 4)[top.indices]
+        boxes = head.bbox_coder.decode(boxes[top.indices], delta, max_shape=img_meta["img_shape"])
+        large = (boxes[:, 2:] - boxes[:, :2] > cfg.min_bbox_size).all(dim=1)
+        levels.append(torch.cat([boxes, top.values[:, None]], dim=1)[large])
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # on a CPU, nms takes one core
+        keep = pool.map(lambda level: nms(level[:, :4], level[:, 4], cfg.nms.iou_threshold), levels)
+    proposals = torch.cat([level[kept] for level, kept in zip(levels, keep, strict=True)])
+    best = proposals[:, 4].argsort(descending=True, stable=True)
+    return proposals[best[: cfg.max_per_img]]
+
+
+@HEADS.register_module()
+class FinestTwiceRPNHead(RPNHead):
+    """RPN that sees the finest feature map twice, each time with anchors of another size.
+
+    The anchor generator has one more level than the neck has outputs.
+    """
+
+    _get_bboxes_single = select_proposals
+
+    def forward(self, feats: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], ...]:
+        """Logits and deltas; the finest map's, the same for both sizes of anchors, come twice."""
+        return tuple([levels[0], *levels] for levels in super().forward(feats))
+
+
+@BBOX_CODERS.register_module()
+class UpperClampedBBoxCoder(DeltaXYWHBBoxCoder):
+    """Box regression in which a side may shrink without limit, but grow 62.5-fold at most.
+
+    So does Detectron2 (`Box2BoxTransform`); mmdet limits both.
+    """
+
+    def decode(self, bboxes, pred_bboxes, max_shape=None, wh_ratio_clip=None):
+        """Boxes [N, K * 4] from deltas [N, K * 4], clipped to `max_shape` (height, width)."""
+        deltas = pred_bboxes.unflatten(1, (-1, 4))
+        stds, means = (deltas.new_tensor(values[2:]) for values in (self.stds, self.means))
+        sides = torch.minimum(deltas[..., 2:], (LARGEST_GROWTH - means) / stds)
+        deltas = torch.cat([deltas[..., :2], sides], dim=-1).flatten(1)
+        no_limit = torch.finfo(torch.float32).tiny
+        return super().decode(bboxes, deltas, max_shape, wh_ratio_clip=no_limit)
+
+
+@HEADS.register_module()
+class ProbabilityBBoxHead(ConvFCBBoxHead):
+    """Box head that answers with probabilities outside of training.
+
+    A cascade then averages the probabilities of its stages, as Detectron2 does, not their logits.
+    """
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (in training) or probabilities [N, classes + 1], background last, and deltas."""
+        logits, deltas = super().forward(x)
+        return (logits if self.training else logits.float().softmax(dim=1)), deltas
+
+    def get_bboxes(self, rois, cls_score, *args, **kwargs):
+        """mmdet's, whose softmax gives back the probabilities."""
+        return super().get_bboxes(rois, cls_score.log(), *args, **kwargs)
+
+
+@HEADS.register_module()
+class OneMaskHeadCascadeRoIHead(CascadeRoIHead):
+    """Cascade of box heads with one mask head, which learns from the proposals of the first."""
+
+    def init_mask_head(self, mask_roi_extractor: dict, mask_head: dict) -> None:
+        self.share_roi_extractor = False
+        self.mask_roi_extractor = ModuleList([build_roi_extractor(mask_roi_extractor)])
+        self.mask_head = ModuleList([build_head(mask_head)])
+
+    def _mask_forward_train(self, stage, *args, **kwargs) -> dict:
+        if stage == 0:
+            return super()._mask_forward_train(stage, *args, **kwargs)
+        return dict(loss_mask={})
+
+
+@IOU_CALCULATORS.register_module()
+class BlockedBboxOverlaps2D(BboxOverlaps2D):
+    """mmdet's box IoU with temporaries that fit into the cache of a CPU.
+
+    Matching 65,000 anchors to 150 cells the plain way writes ten arrays of 40 MB, which takes
+    longer than the backbone of a slim model.
+    """
+
+    BLOCK = 2**16  # pairs at a time
+
+    def __call__(self, bboxes1, bboxes2, mode="iou", is_aligned=False):
+        """IoU of every pair, float [N, M]; the other modes are mmdet's own."""
+        if mode != "iou" or is_aligned or bboxes1.is_cuda:
+            return super().__call__(bboxes1, bboxes2, mode, is_aligned)
+        x1, y1, x2, y2 = bboxes2[:, :4].t().contiguous()
+        area = (x2 - x1) * (y2 - y1)
+        iou = bboxes1.new_empty(len(bboxes1), len(bboxes2))
+        step = max(1, self.BLOCK // max(1, len(bboxes2)))
+        for boxes, out in zip(bboxes1.split(step), iou.split(step), strict=True):
+            left, top, right, bottom = (column[:, None] for column in boxes[:, :4].unbind(1))
+            torch.minimum(right, x2, out=out).sub_(torch.maximum(left, x1)).clamp_(min=0)
+            height = torch.minimum(bottom, y2).sub_(torch.maximum(top, y1)).clamp_(min=0)
+            intersection = out.mul_(height)
+            union = ((right - left) * (bottom - top) + area).sub_(intersection)
+            intersection.div_(union.clamp_(min=1e-6))
+        return iou
+
+
+def split_attention(module: SplitAttentionConv2d, x: torch.Tensor) -> torch.Tensor:
+    """`forward` of mmdet's split attention without its sums over a dimension of two.
+
+    Those take half of the time of a ResNeSt in bfloat16 on a CPU.
+    """
+    x = module.relu(module.norm0(module.conv(x)))
+    splits = x.chunk(module.radix, dim=1)
+    pooled = sum(x.mean(dim=(2, 3), keepdim=True).chunk(module.radix, dim=1))
+    attention = module.fc2(module.relu(module.norm1(module.fc1(pooled))))
+    weights = module.rsoftmax(attention).view(len(x), -1, 1, 1).chunk(module.radix, dim=1)
+    out = splits[0] * weights[0]
+    for split, weight in zip(splits[1:], weights[1:], strict=True):
+        out.addcmul_(split, weight)
+    return out

@@ -1,0 +1,1 @@
+"""The published solution's files: fetched, checked, converted."""

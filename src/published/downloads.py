@@ -1,0 +1,172 @@
+"""Files from the web: fetched once, checked, and recorded with their SHA-256."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.script import InputError, atomic_path
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file to fetch.
+
+    Attributes:
+        path: where it is kept, relative to --root; a mirror has it under this file name.
+        urls: where it comes from; the next one is tried where one answers 404.
+        product: what is made of it, relative to --root; None for a file that is used as it is.
+    """
+
+    path: str
+    urls: tuple[str, ...]
+    product: str | None = None
+
+
+def google_drive(file_id: str) -> tuple[str, ...]:
+    """Address of a shared file, for `Download.urls`; it opens in a browser, too."""
+    return (f"https://drive.google.com/file/d/{file_id}/view",)
+
+
+def add_download_options(parser: argparse.ArgumentParser) -> None:
+    """Where from and where to."""
+    add = parser.add_argument
+    add(
+        "--mirror",
+        metavar="URL",
+        help="folder on a web server that holds the files under the names that they get here; "
+        "used instead of the original addresses",
+    )
+    add("--root", default=".", help="folder to put everything into (default: %(default)s)")
+
+
+def obtain_all(
+    downloads: Sequence[Download],
+    manifest_path: str,
+    make: Callable[[Path, Path], None],
+    args: argparse.Namespace,
+) -> int:
+    """Fetch and process files; one that fails is reported and does not stop the others.
+
+    Args:
+        downloads: what to fetch.
+        manifest_path: where the hashes are kept, relative to --root.
+        make: makes the product (second argument) of a file.
+        args: options of `add_download_options`.
+
+    Returns:
+        Number of failures.
+
+    Raises:
+        InputError: an impossible option, a broken manifest, a library that is not installed.
+    """
+    if args.mirror and not args.mirror.startswith(("http://", "https://")):
+        raise InputError(f"--mirror {args.mirror}: give an address that starts with https://")
+    if importlib.util.find_spec("gdown") is None:
+        raise InputError("gdown is not installed; run bash install_libs.sh")
+    root = Path(args.root)
+    manifest = Manifest(root / manifest_path)
+    failures = 0
+    for download in downloads:
+        path = root / download.path
+        product = root / download.product if download.product else None
+        try:
+            if product and product.exists():
+                print(f"{product}: is there already and stays as it is")
+                if not path.exists():
+                    continue
+            obtain(download, path, args.mirror, manifest)
+            if product and not product.exists():
+                make(path, product)
+        except InputError as error:
+            failures += report(error)
+        except OSError as error:
+            failures += report(InputError(f"{path}: {error}; check the disk and permissions"))
+    return failures
+
+
+def report(error: InputError) -> int:
+    """Say what `run_script` would say; returns 1, to count failures."""
+    for line in (*error.details, f"error: {error}"):
+        print(line, file=sys.stderr)
+    return 1
+
+
+class Manifest:
+    """SHA-256 of the files that were downloaded, or found in place, and checked.
+
+    Args:
+        path: JSON file, {"path of a file": "hexadecimal digits", ...}.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            text = path.read_text(encoding="utf-8") if path.exists() else "{}"
+            self.hashes = dict(json.loads(text))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{path}: not readable; delete it to record the files anew") from error
+
+    def record(self, name: str, sha256: str) -> None:
+        """Add a file and write the manifest."""
+        self.hashes[name] = sha256
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(json.dumps(self.hashes, indent=2) + "\n", encoding="utf-8")
+
+
+def obtain(download: Download, path: Path, mirror: str | None, manifest: Manifest) -> None:
+    """Make sure that a file is at `path` and is what it should be.
+
+    Raises:
+        InputError: it cannot be had, is damaged, or is another than the one recorded.
+    """
+    if path.exists():
+        check_existing(download.path, path, manifest)
+        return
+    from published.download_checks import find_damage
+    from published.download_transfer import by_hand, downloaded
+
+    name = download.path
+    urls = (f"{mirror.rstrip('/')}/{path.name}",) if mirror else download.urls
+    with downloaded(urls, path) as (incoming, url):
+        damage = find_damage(incoming)
+        if damage:
+            raise InputError(f"{path}: what came is {damage}; {by_hand(url, path)}")
+        sha256 = hash_file(incoming)
+        if manifest.hashes.get(name, sha256) != sha256:
+            raise InputError(
+                f"{path}: {url} now gives another file than at first; delete the entry in "
+                f"{manifest.path} to accept it"
+            )
+    manifest.record(name, sha256)
+    print(f"{path}: downloaded, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def check_existing(name: str, path: Path, manifest: Manifest) -> None:
+    """Compare a file with its record; one without a record, put there by hand, gets one."""
+    from published.download_checks import find_damage
+
+    if name in manifest.hashes:
+        if hash_file(path) != manifest.hashes[name]:
+            raise InputError(
+                f"{path}: is not the file that was recorded (its SHA-256 differs); delete it to "
+                f"download it again, or its entry in {manifest.path} to keep it"
+            )
+    else:
+        damage = find_damage(path)
+        if damage:
+            raise InputError(f"{path}: {damage}; delete it to download it")
+        manifest.record(name, hash_file(path))
+    print(f"{path}: is there already, checked")
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

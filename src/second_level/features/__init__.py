@@ -1,0 +1,1 @@
+"""Features of predicted instances, by topic; `table` puts them together."""

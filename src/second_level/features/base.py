@@ -1,0 +1,136 @@
+"""What several features of an image's instances build on, each computed once and when needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from cells.instances import Instances
+from cells.masks import binary_crops
+
+
+@dataclass(frozen=True)
+class FeatureGroup:
+    """Columns that are computed together.
+
+    Attributes:
+        names: all columns that it can give.
+        compute: from the instances and the names that are asked for to float or int arrays [N] by
+            name; it may give more of its columns than asked for.
+    """
+
+    names: tuple[str, ...]
+    compute: Callable[[Cells, Collection[str]], Mapping[str, np.ndarray]]
+
+
+class Cells:
+    """Instances of one image with their outlines, as the features need them.
+
+    A mask here is the foreground (probability >= 0.5) within its tight box; x and y are pixels of
+    the image. A mask without foreground has a box of no extent.
+
+    Args:
+        instances: N instances.
+        image: uint8 [height, width, 3], BGR, of the size that the instances record.
+    """
+
+    def __init__(self, instances: Instances, image: np.ndarray) -> None:
+        self.instances = instances
+        self.image = image
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+    @cached_property
+    def grey(self) -> np.ndarray:
+        """The image without colours, uint8 [height, width]."""
+        return cv2.cvtColor(np.ascontiguousarray(self.image), cv2.COLOR_BGR2GRAY)
+
+    @cached_property
+    def _tight(self) -> list[tuple[np.ndarray, tuple[int, int, int, int]]]:
+        """Foreground within its box, and the box x1 y1 x2 y2."""
+        found = []
+        crops = binary_crops(self.instances)
+        for crop, (left, top) in zip(crops, self.instances.offsets.tolist(), strict=True):
+            x, y, w, h = cv2.boundingRect(crop.view(np.uint8)) if crop.size else (0, 0, 0, 0)
+            x1, y1 = left + x, top + y
+            found.append((crop[y : y + h, x : x + w], (x1, y1, x1 + w, y1 + h)))
+        return found
+
+    @cached_property
+    def masks(self) -> list[np.ndarray]:
+        """N boolean arrays [h, w], the foreground within `extents`."""
+        return [mask for mask, _ in self._tight]
+
+    @cached_property
+    def extents(self) -> np.ndarray:
+        """Tight boxes of the masks, int64 [N, 4], x1 y1 x2 y2."""
+        return np.array([box for _, box in self._tight], np.int64).reshape(-1, 4)
+
+    @cached_property
+    def areas(self) -> np.ndarray:
+        """Foreground pixels, int64 [N]."""
+        return np.array([np.count_nonzero(mask) for mask in self.masks], np.int64)
+
+    @cached_property
+    def outlines(self) -> list[list[np.ndarray]]:
+        """For each mask the contours of its pieces, see `find_outlines`."""
+        return [
+            find_outlines(mask, (x, y))
+            for mask, (x, y, _, _) in zip(self.masks, self.extents.tolist(), strict=True)
+        ]
+
+    @cached_property
+    def centroids(self) -> np.ndarray:
+        """Centre of each outline, x y cut to whole pixels, float64 [N, 2].
+
+        As the reference takes it: from the moments of the polygon. Outlines that enclose nothing
+        (lines, points) and empty masks get the centre of their box.
+        """
+        centres = self.extents.reshape(-1, 2, 2).mean(axis=1)
+        for i, pieces in enumerate(self.outlines):
+            moments = cv2.moments(pieces[0]) if pieces else {"m00": 0.0}
+            if moments["m00"] > 0:
+                centres[i] = moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
+        return np.floor(centres)
+
+
+def find_outlines(mask: np.ndarray, offset: tuple[int, int]) -> list[np.ndarray]:
+    """Outer contours of a mask's pieces in pixels of the image, int32 [K, 1, 2], largest first."""
+    if not mask.size:
+        return []
+    pieces, _ = cv2.findContours(
+        np.ascontiguousarray(mask).view(np.uint8),
+        cv2.RETR_EXTERNAL,
+        cv2.CHAIN_APPROX_SIMPLE,
+        offset=offset,
+    )
+    return sorted(pieces, key=cv2.contourArea, reverse=True)
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Quotient in float64, NaN where the denominator is 0."""
+    numerator, denominator = np.broadcast_arrays(
+        np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
+    )
+    missing = np.full(numerator.shape, np.nan)
+    return np.divide(numerator, denominator, out=missing, where=denominator != 0)
+
+
+def quantile(ordered: np.ndarray, q: float) -> float:
+    """Quantile of sorted values, at least one, with linear interpolation."""
+    position = q * (len(ordered) - 1)
+    below = int(position)
+    above = min(below + 1, len(ordered) - 1)
+    low, high = float(ordered[below]), float(ordered[above])
+    return low + (high - low) * (position - below)
+
+
+def columns(names: Collection[str], rows: list[Collection[float]]) -> dict[str, np.ndarray]:
+    """Columns from one row of numbers for each instance."""
+    table = np.array(rows, np.float64).reshape(len(rows), len(names))
+    return dict(zip(names, table.T, strict=True))

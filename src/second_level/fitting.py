@@ -1,0 +1,287 @@
+"""Training the 2nd-level model: targets, splits by image, fitting, and what the model is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from catboost import CatBoostError, CatBoostRegressor
+from scipy.stats import spearmanr
+from tqdm import tqdm
+
+from cells.annotations import AnnotatedImage, AnnotationSet
+from cells.images import read_image
+from cells.instances import Instances
+from cells.masks import label_image, rle_iou, to_rles
+from evaluation.metrics import compare, count_matches_by_confidence
+from second_level.features.table import compute_features
+from second_level.model import MISSING, apply_iou, predict_iou
+from second_level.predictions import ImagePredictions, read_predictions
+from utils.script import InputError
+
+MOST_MISSING = 0.3  # share of missing values above which a column is left out
+MOST_EQUAL = 0.9  # share of one value above which a column is left out
+BAD_IOU = 0.5  # a prediction of a lower IoU is wrong at every threshold of the competition's metric
+SWEEP = np.arange(0, 70, 5) / 100  # drop thresholds that are tried
+
+
+@dataclass(frozen=True)
+class Settings:
+    """CatBoost's; the defaults are the solution's."""
+
+    iterations: int = 700
+    depth: int = 2
+    learning_rate: float = 0.02
+    l2: float = 1.0
+    seed: int = 67
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Features and targets of all predicted instances (R rows) of the images that have any.
+
+    Attributes:
+        paths: prediction file of each image.
+        records: truth of each image.
+        table: features, float64 [R, columns], NaN where missing.
+        iou: target, float64 [R], largest IoU with any true cell.
+        scores: float32 [R], what the models gave.
+        image_of: int64 [R], position in `records`.
+    """
+
+    paths: list[Path]
+    records: list[AnnotatedImage]
+    table: pd.DataFrame
+    iou: np.ndarray
+    scores: np.ndarray
+    image_of: np.ndarray
+
+
+def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet:
+    """Read all prediction files of a folder and compute features and targets.
+
+    Images without predictions are left out, with a line that says so.
+
+    Raises:
+        InputError: no files, damaged ones, files of images that the annotations lack or of other
+            classes, or less than two images with predictions.
+    """
+    found = sorted(Path(data_dir).glob("*.pkl"))
+    if not found:
+        raise InputError(
+            f"--data_dir {data_dir}: no prediction pickles in it; "
+            "run prepare_for_2nd_level_model.py first"
+        )
+    record_of = {record.id: record for record in truth.images}
+    class_names = read_predictions(found[0]).class_names
+    paths, records, tables, targets, scores, empty = [], [], [], [], [], []
+    for path in tqdm(found, desc="features"):
+        predictions = read_predictions(path)
+        if predictions.class_names != class_names or set(class_names) != set(truth.class_names):
+            raise InputError(
+                f"{path}: classes {', '.join(predictions.class_names)}; expected are those of the "
+                f"annotations ({', '.join(truth.class_names)}), in one order in all files"
+            )
+        record = _matching_record(path, predictions, record_of)
+        instances = predictions.instances
+        if not len(instances):
+            empty.append(str(record.id))
+            continue
+        paths.append(path)
+        records.append(record)
+        tables.append(compute_features(instances, read_image(record.path)))
+        targets.append(largest_iou(instances, record))
+        scores.append(instances.scores)
+    if empty:
+        print(f"no predictions, left out: {len(empty)} image(s), for example {empty[0]}")
+    if len(paths) < 2:
+        raise InputError(
+            f"--data_dir {data_dir}: predictions of {len(paths)} image(s); at least two images "
+            "with predictions are needed, to train on one part and measure on the other"
+        )
+    return TrainingSet(
+        paths=paths,
+        records=records,
+        table=pd.concat(tables, ignore_index=True),
+        iou=np.concatenate(targets),
+        scores=np.concatenate(scores),
+        image_of=np.repeat(np.arange(len(tables)), [len(table) for table in tables]),
+    )
+
+
+def _matching_record(
+    path: Path, predictions: ImagePredictions, record_of: dict[str | int, AnnotatedImage]
+) -> AnnotatedImage:
+    remedy = "give the matching --annotation_dir and --fold, or another --data_dir"
+    record = record_of.get(predictions.image_id)
+    if record is None:
+        raise InputError(
+            f"{path}: image {predictions.image_id!r} is not in the annotations; {remedy}"
+        )
+    if predictions.instances.image_size != record.image_size:
+        raise InputError(
+            f"{path}: an image of {predictions.instances.image_size} pixels, in the annotations "
+            f"{record.image_size}; {remedy}"
+        )
+    return record
+
+
+def largest_iou(instances: Instances, record: AnnotatedImage) -> np.ndarray:
+    """Largest IoU over pixels of each predicted mask with any true cell, float64 [N]."""
+    cells = [rle for rle, crowd in zip(record.rles, record.iscrowd, strict=True) if not crowd]
+    return rle_iou(to_rles(instances), cells).max(axis=1, initial=0)
+
+
+def usable_columns(table: pd.DataFrame) -> list[str]:
+    """Columns of enough values that differ enough to learn from them."""
+    return [
+        name
+        for name, column in table.items()
+        if column.isna().mean() <= MOST_MISSING
+        and column.value_counts(normalize=True, dropna=False).iloc[0] <= MOST_EQUAL
+    ]
+
+
+def split_images(count: int, parts: int, seed: int) -> list[np.ndarray]:
+    """Images at random in parts of nearly equal size; int64 positions."""
+    order = np.random.default_rng(seed).permutation(count)
+    return np.array_split(order, parts)
+
+
+def fit(
+    table: pd.DataFrame, iou: np.ndarray, settings: Settings, description: str = "training"
+) -> CatBoostRegressor:
+    """Train on the usable columns, with a progress bar.
+
+    Raises:
+        InputError: CatBoost cannot learn from these numbers, or not with these settings.
+    """
+    model = CatBoostRegressor(
+        iterations=settings.iterations,
+        depth=settings.depth,
+        learning_rate=settings.learning_rate,
+        l2_leaf_reg=settings.l2,
+        loss_function="RMSE",
+        random_seed=settings.seed,
+        allow_writing_files=False,
+        logging_level="Silent",
+    )
+    names = usable_columns(table)
+    if not names:
+        raise InputError("--data_dir: no feature differs between the instances; give more images")
+    with tqdm(total=settings.iterations, desc=description) as bar:
+        try:
+            model.fit(table[names].fillna(MISSING), iou, callbacks=[_Progress(bar)])
+        except CatBoostError as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"--data_dir: CatBoost cannot learn from these predictions ({reason}); "
+                "give more images, or other settings"
+            ) from error
+    return model
+
+
+class _Progress:
+    """Moves a bar by one step for each tree."""
+
+    def __init__(self, bar: tqdm) -> None:
+        self._bar = bar
+
+    def after_iteration(self, info: object) -> bool:
+        self._bar.update()
+        return True  # go on
+
+
+def predict_held_out(
+    data: TrainingSet, parts: Sequence[np.ndarray], settings: Settings
+) -> np.ndarray:
+    """Predict each given part with a model of all images outside it.
+
+    Args:
+        data: rows of all images.
+        parts: positions of the images to predict.
+        settings: CatBoost's.
+
+    Returns:
+        float64 [R], NaN for rows of images in no part.
+    """
+    predicted = np.full(len(data.iou), np.nan)
+    for number, part in enumerate(parts):
+        held_out = np.isin(data.image_of, part)
+        model = fit(
+            data.table[~held_out],
+            data.iou[~held_out],
+            settings,
+            f"training {number + 1} of {len(parts)} to be tested",
+        )
+        predicted[held_out] = predict_iou(model, data.table.loc[held_out, model.feature_names_])
+    return predicted
+
+
+def figures(data: TrainingSet, predicted: np.ndarray, drop_threshold: float) -> dict[str, float]:
+    """How well the IoU is predicted on the rows that have a prediction.
+
+    Precision and recall are those of finding the wrong instances (IoU under 0.5) by a predicted IoU
+    under the drop threshold; NaN where none is found or none is wrong.
+    """
+    tested = ~np.isnan(predicted)
+    predicted, iou, scores = predicted[tested], data.iou[tested], data.scores[tested]
+    flagged, wrong = predicted < drop_threshold, iou < BAD_IOU
+    found = np.count_nonzero(flagged & wrong)
+    return {
+        "instances": int(tested.sum()),
+        "RMSE": float(np.sqrt(np.mean((predicted - iou) ** 2))),
+        "rank correlation with IoU": _rank_correlation(predicted, iou),
+        "rank correlation of the models' score": _rank_correlation(scores, iou),
+        "precision of wrong instances": found / flagged.sum() if flagged.any() else float("nan"),
+        "recall of wrong instances": found / wrong.sum() if wrong.any() else float("nan"),
+    }
+
+
+def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's; NaN where one side is constant."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(spearmanr(first, second).statistic)
+
+
+def sweep_drop_thresholds(
+    data: TrainingSet, predicted: np.ndarray, thresholds: Sequence[float] = SWEEP
+) -> tuple[float, pd.DataFrame]:
+    """Competition mAP of the predicted images without rescoring, and with it by drop threshold.
+
+    Returns:
+        mAP without, and a table indexed by threshold with `mAP`, `gain` and `kept` (share of the
+        instances).
+    """
+    before, after, kept = [], [], []
+    for i in np.unique(data.image_of[~np.isnan(predicted)]):
+        instances = read_predictions(data.paths[i]).instances
+        iou = predicted[data.image_of == i]
+        plain, rescored = _image_ap(instances, data.records[i], iou, np.asarray(thresholds))
+        before.append(plain)
+        after.append(rescored)
+        kept.append((np.clip(iou, 0, 1)[:, None] >= thresholds).sum(axis=0))
+    table = pd.DataFrame({"mAP": np.mean(after, axis=0)}, pd.Index(thresholds, name="threshold"))
+    table["gain"] = table["mAP"] - np.mean(before)
+    table["kept"] = np.sum(kept, axis=0) / np.count_nonzero(~np.isnan(predicted))
+    return float(np.mean(before)), table
+
+
+def _image_ap(
+    instances: Instances, record: AnnotatedImage, iou: np.ndarray, thresholds: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Average precision of an image before rescoring, and after it for each threshold [G]."""
+    truth = record.rles, record.iscrowd
+    plain = compare(label_image(instances), len(instances), *truth).score().ap
+    rescored = apply_iou(instances, iou, threshold=0.0)
+    comparison = compare(label_image(rescored), len(rescored), *truth)
+    counts = count_matches_by_confidence(
+        comparison.iou[comparison.counted],
+        rescored.scores[comparison.counted],
+        thresholds.astype(np.float32),
+    )
+    return plain, counts.precisions.mean(axis=0)

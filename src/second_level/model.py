@@ -1,0 +1,175 @@
+"""The 2nd-level model: it predicts each instance's IoU, which becomes the instance's score."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from catboost import CatBoostError, CatBoostRegressor
+
+from cells.instances import Instances
+from second_level.features.table import FEATURE_NAMES, compute_features
+from utils.pickles import read_pickle
+from utils.script import InputError
+
+MISSING = -1.0  # what a missing value is in training and prediction
+DROP_THRESHOLD = 0.3  # an instance of a lower predicted IoU is dropped
+REMEDY = "give a catboost.pkl of train_2nd_level_catboost.py, or a .cbm file"
+
+
+@dataclass(frozen=True)
+class SecondLevel:
+    """A trained regressor with the columns that it takes, in their order."""
+
+    model: CatBoostRegressor
+    features: tuple[str, ...]
+
+    def predict(self, instances: Instances, image: np.ndarray) -> np.ndarray:
+        """Predicted IoU of each instance with its true cell, float64 [N], not clipped.
+
+        Args:
+            instances: N instances of one image, labels in the order of the models' classes.
+            image: uint8 [height, width, 3], BGR.
+        """
+        return predict_iou(self.model, compute_features(instances, image, self.features))
+
+    def rescore(
+        self, instances: Instances, image: np.ndarray, threshold: float = DROP_THRESHOLD
+    ) -> Instances:
+        """Replace the scores by the predicted IoU, drop low ones, and sort, highest first.
+
+        Args:
+            instances: N instances of one image, labels in the order of the models' classes.
+            image: uint8 [height, width, 3], BGR.
+            threshold: least predicted IoU of an instance that stays.
+        """
+        return apply_iou(instances, self.predict(instances, image), threshold)
+
+
+def predict_iou(model: CatBoostRegressor, table: pd.DataFrame) -> np.ndarray:
+    """Prediction for each row of features, float64 [N]."""
+    if not len(table):
+        return np.zeros(0)
+    return model.predict(table.fillna(MISSING).to_numpy(), thread_count=1)
+
+
+def apply_iou(instances: Instances, iou: np.ndarray, threshold: float) -> Instances:
+    """Instances whose score is the predicted IoU, from the threshold on, highest first."""
+    scores = np.clip(iou, 0, 1).astype(np.float32)
+    rescored = replace(instances, scores=scores)
+    return rescored[scores >= np.float32(threshold)].sorted_by_score()
+
+
+def load_second_level(model_path: str | Path, features_path: str | Path) -> SecondLevel:
+    """Load a model and its feature list, and check that they belong together.
+
+    Raises:
+        InputError: a file is missing, damaged or hostile, a feature is unknown, or the list is not
+            the model's.
+    """
+    features = load_features(features_path)
+    model = load_model(model_path)
+    trained_on = list(model.feature_names_)
+    remedy = "give the features.csv that was written with the model"
+    if len(trained_on) != len(features):
+        raise InputError(
+            f"{features_path}: {len(features)} features, but {model_path} was trained on "
+            f"{len(trained_on)}; {remedy}"
+        )
+    # a model that was trained on an unnamed array calls its columns 0, 1, 2 ...
+    if trained_on != list(features) and trained_on != [str(i) for i in range(len(features))]:
+        place = next(i for i, name in enumerate(features) if name != trained_on[i])
+        raise InputError(
+            f"{features_path}: feature {place + 1} is {features[place]}, but {model_path} has "
+            f"{trained_on[place]} there; {remedy}"
+        )
+    return SecondLevel(model, features)
+
+
+def load_features(path: str | Path) -> tuple[str, ...]:
+    """Read a feature list: a CSV with the column `features`.
+
+    Raises:
+        InputError: the file is missing or no such list, or holds an unknown name or one twice.
+    """
+    remedy = "give the features.csv of train_2nd_level_catboost.py"
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such feature list; {remedy}") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: not readable as a CSV file ({error}); {remedy}") from error
+    if not rows or "features" not in rows[0]:
+        raise InputError(f"{path}: no column 'features'; {remedy}")
+    position = rows[0].index("features")
+    if not rows[1:] or any(len(row) != len(rows[0]) for row in rows):
+        raise InputError(f"{path}: no features, or rows of different lengths; {remedy}")
+    names = tuple(row[position] for row in rows[1:])
+    for name in names:
+        if name not in FEATURE_NAMES:
+            raise InputError(f"{path}: unknown feature {name!r}; {remedy}")
+        if names.count(name) > 1:
+            raise InputError(f"{path}: feature {name!r} is listed twice; {remedy}")
+    return names
+
+
+def load_model(path: str | Path) -> CatBoostRegressor:
+    """Load a pickled CatBoostRegressor, or CatBoost's own format (`.cbm`).
+
+    Of a pickle only the trees are taken, as CatBoost's own bytes; nothing in it is executed.
+
+    Raises:
+        InputError: the file is missing, truncated, hostile, or no regressor of one value.
+    """
+    path = Path(path)
+    model = CatBoostRegressor()
+    try:
+        content = path.read_bytes() if path.suffix == ".cbm" else _trees(path)
+        model.load_model(blob=content)
+    except (CatBoostError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "CatBoost cannot read it"
+        raise InputError(f"{path}: no usable model ({reason}); {REMEDY}") from error
+    if np.ndim(model.predict(np.zeros((1, len(model.feature_names_))))) != 1:
+        raise InputError(f"{path}: does not predict one value a row; {REMEDY}")
+    return model
+
+
+class _PickledRegressor:
+    """Stand-in for `catboost.CatBoostRegressor`; `state` is the dict that it was pickled with."""
+
+    state: object = None
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+
+class _Ignored:
+    """Stand-in for the NumPy numbers among the regressor's parameters, which are not needed."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+STAND_INS = {
+    ("catboost.core", "CatBoostRegressor"): _PickledRegressor,
+    ("numpy", "dtype"): _Ignored,
+    ("numpy.core.multiarray", "scalar"): _Ignored,  # before NumPy 2
+    ("numpy._core.multiarray", "scalar"): _Ignored,
+}
+
+
+def _trees(path: Path) -> bytes:
+    """The model in CatBoost's own format, out of a pickle."""
+    pickled = read_pickle(path, STAND_INS, REMEDY)
+    state = pickled.state if isinstance(pickled, _PickledRegressor) else None
+    content = state.get("__model") if isinstance(state, dict) else None
+    if not isinstance(content, bytes):
+        raise InputError(f"{path}: holds no trained CatBoostRegressor; {REMEDY}")
+    return content

@@ -1,0 +1,159 @@
+"""One pickle for each image's predictions, from which the 2nd-level model is trained.
+
+A file is a dict of plain Python types and NumPy arrays: `image_id`, `image_path`, `image_size`
+(height, width), `class_names`, `boxes`, `scores`, `labels` and `offsets` as in `Instances`, and
+`masks`, a list of uint16 crops (probability times 65535).
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from cells.instances import Instances
+from utils.pickles import read_pickle
+from utils.script import InputError, atomic_path
+
+STEPS = 65535  # odd, so that no probability below 0.5 is rounded to one that is not
+REMEDY = "write it anew with prepare_for_2nd_level_model.py"
+DTYPES = {"f4": np.float32, "i8": np.int64, "u2": np.uint16}
+
+
+@dataclass(frozen=True)
+class ImagePredictions:
+    """What a file holds.
+
+    Attributes:
+        image_id: as in the annotation file.
+        image_path: where the image lay.
+        class_names: by label.
+        instances: predictions.
+    """
+
+    image_id: str | int
+    image_path: str
+    class_names: tuple[str, ...]
+    instances: Instances
+
+
+def prediction_path(folder: str | Path, image_id: str | int) -> Path:
+    """`<folder>/<image_id>.pkl`; characters that a file name cannot hold are percent-encoded."""
+    return Path(folder) / f"{quote(str(image_id), safe=' ')}.pkl"
+
+
+def write_predictions(path: str | Path, predictions: ImagePredictions) -> None:
+    """Write one image's predictions; the file is there completely or not at all.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    instances = predictions.instances
+    record = {
+        "image_id": predictions.image_id,
+        "image_path": str(predictions.image_path),
+        "image_size": tuple(int(side) for side in instances.image_size),
+        "class_names": list(predictions.class_names),
+        "boxes": np.ascontiguousarray(instances.boxes, np.float32),
+        "scores": np.ascontiguousarray(instances.scores, np.float32),
+        "labels": np.ascontiguousarray(instances.labels, np.int64),
+        "offsets": np.ascontiguousarray(instances.offsets, np.int64),
+        "masks": [_to_steps(mask) for mask in instances.masks],
+    }
+    with atomic_path(path) as temporary:
+        # protocol 4 holds an array's bytes in a form that any NumPy reads
+        temporary.write_bytes(pickle.dumps(record, protocol=4))
+
+
+def _to_steps(mask: np.ndarray) -> np.ndarray:
+    """Probabilities as uint16; 0 stays the only one that becomes 0, since features ask for it."""
+    steps = np.rint(mask.astype(np.float64) * STEPS)
+    return np.ascontiguousarray(np.maximum(steps, mask > 0), np.uint16)
+
+
+def read_predictions(path: str | Path) -> ImagePredictions:
+    """Read what `write_predictions` wrote.
+
+    Raises:
+        InputError: the file is missing, truncated, hostile, or its content does not fit together.
+    """
+    record = read_pickle(path, STAND_INS, REMEDY)
+    try:
+        return _checked(record)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"{path}: no predictions of ours ({reason}); {REMEDY}") from error
+
+
+class _Dtype:
+    """Stand-in for `numpy.dtype`: one of a few little-endian numbers."""
+
+    def __init__(self, name: str, *_: object) -> None:
+        self.dtype = np.dtype(DTYPES[name]).newbyteorder("<")
+
+    def __setstate__(self, state: tuple) -> None:
+        if state[1] != "<":
+            raise ValueError("not little-endian")
+
+
+class _Array:
+    """Stand-in for an array while it is read; `array` is the array."""
+
+    array: np.ndarray
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, _, content = state
+        self.array = np.frombuffer(content, dtype.dtype).reshape(shape)
+
+
+STAND_INS = {
+    ("numpy", "ndarray"): None,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,  # before NumPy 2
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
+}
+
+
+def _checked(record: object) -> ImagePredictions:
+    """Raises KeyError, TypeError, ValueError or AttributeError where something does not fit."""
+    if not isinstance(record, dict):
+        raise TypeError("not a dict")
+    height, width = record["image_size"]
+    names = record["class_names"]
+    if not isinstance(record["image_id"], str | int) or not isinstance(record["image_path"], str):
+        raise TypeError("image_id or image_path of a wrong type")
+    if not isinstance(height, int) or not isinstance(width, int):
+        raise TypeError("image_size is no pair of whole numbers")
+    if not names or not all(isinstance(name, str) for name in names):
+        raise TypeError("class_names are no texts")
+    crops = [mask.array for mask in record["masks"]]
+    count = len(crops)
+    boxes = _array(record, "boxes", np.float32, (count, 4))
+    scores = _array(record, "scores", np.float32, (count,))
+    labels = _array(record, "labels", np.int64, (count,))
+    offsets = _array(record, "offsets", np.int64, (count, 2))
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise ValueError("boxes or scores are not finite")
+    if count and not 0 <= labels.min() <= labels.max() < len(names):
+        raise ValueError("labels out of range")
+    if any(crop.ndim != 2 or crop.dtype != np.uint16 for crop in crops):
+        raise ValueError("masks are no uint16 [h, w]")
+    sizes = np.array([crop.shape for crop in crops], np.int64).reshape(-1, 2)[:, ::-1]
+    if (offsets < 0).any() or (offsets + sizes > (width, height)).any():
+        raise ValueError("masks reach outside the image")
+    masks = [crop.astype(np.float32) / np.float32(STEPS) for crop in crops]
+    instances = Instances((height, width), boxes, scores, labels, masks, offsets)
+    return ImagePredictions(record["image_id"], record["image_path"], tuple(names), instances)
+
+
+def _array(record: dict, name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    array = record[name].array
+    if array.dtype != dtype or array.shape != shape:
+        raise ValueError(f"{name} is {array.dtype} {array.shape}, not {dtype.__name__} {shape}")
+    return array.copy()  # what was read is not writable

@@ -1,0 +1,1 @@
+"""Simulated phase-contrast images of cells, with annotations."""

@@ -1,0 +1,82 @@
+"""Configuration of a training: file and overrides, data pipeline, schedule by batch size."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmcv import Config, DictAction
+
+from utils.script import InputError
+
+
+def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
+    """Read a config file and apply `key.subkey=value` overrides.
+
+    Raises:
+        InputError: the file or an override is not readable.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"--config {path}: no such file; the configs are in configs/")
+    try:
+        config = Config.fromfile(path)
+    except Exception as error:  # a config is Python: anything can go wrong in it
+        raise InputError(f"--config {path}: not readable ({error})") from error
+    missing = {"model", "inference", "augmentation", "optimizer", "max_iters"} - set(config)
+    if missing:
+        names = ", ".join(sorted(missing))
+        raise InputError(f"--config {path}: lacks {names}; start from configs/_base_")
+    bad = [pair for pair in overrides if "=" not in pair]
+    if bad:
+        raise InputError(f"--cfg-options {bad[0]}: write KEY=VALUE")
+    if overrides:
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--cfg-options", nargs="+", action=DictAction)
+        config.merge_from_dict(parser.parse_args(["--cfg-options", *overrides]).cfg_options)
+    return config
+
+
+def training_pipeline(config: Config) -> list[dict]:
+    """Load, augment as the config says, and normalise as inference does."""
+    inference = config.inference
+    return [
+        dict(type="LoadCellImage"),
+        dict(type="LoadCellAnnotations"),
+        *config.augmentation,
+        dict(type="Normalize", mean=inference.pixel_mean, std=inference.pixel_std, to_rgb=False),
+        dict(type="Pad", size_divisor=inference.size_divisor),
+        dict(type="DefaultFormatBundle"),
+        dict(
+            type="Collect",
+            keys=["img", "gt_bboxes", "gt_labels", "gt_masks", "gt_bboxes_ignore"],
+            meta_keys=("filename", "img_shape", "pad_shape"),
+        ),
+    ]
+
+
+def scale_schedule(config: Config, images_per_step: int, max_iters: int | None) -> str:
+    """Adapt learning rate and schedule to the number of images a step; in place.
+
+    Linear rule (Goyal et al. 2017, "Accurate, Large Minibatch SGD"): k times the images a step, k
+    times the learning rate, and a k-th of the iterations, so that as many images are seen.
+    `max_iters` replaces the number of iterations; the steps of the schedule move in proportion.
+
+    Returns:
+        One line for the log that says what was done.
+    """
+    factor = images_per_step / config.base_batch_size
+    iterations = max_iters or max(1, round(config.max_iters / factor))
+    shrink = iterations / config.max_iters
+    config.optimizer.lr *= factor
+    schedule = config.lr_config
+    if "step" in schedule:
+        schedule.step = [max(1, round(step * shrink)) for step in schedule.step]
+    if "warmup_iters" in schedule:
+        schedule.warmup_iters = max(1, round(schedule.warmup_iters * shrink))
+    config.max_iters = iterations
+    return (
+        f"{images_per_step} image(s) a step, the config's base is {config.base_batch_size}: "
+        f"learning rate x {factor:g} = {config.optimizer.lr:g}, {iterations} iterations "
+        f"(schedule x {shrink:g})"
+    )

@@ -1,0 +1,104 @@
+"""What happens around the iterations of a training: seeds, norms, evaluation, checkpoints."""
+
+from __future__ import annotations
+
+import network.operators  # noqa: F401  (before mmdet)
+
+import torch.distributed as dist
+from mmcv.runner import EvalHook, Hook, IterBasedRunner
+from mmdet.models.backbones.resnest import SplitAttentionConv2d
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
+
+from cells.annotations import AnnotatedImage
+from evaluation.evaluation import evaluate, summarise
+from network.detector import Detector
+from network.ensemble import Ensemble
+from utils.script import seed_everything
+
+
+class SeedHook(Hook):
+    """Seed every iteration from (seed, rank, iteration): a resumed run draws the same numbers."""
+
+    def __init__(self, seed: int, rank: int) -> None:
+        self.seed = seed
+        self.rank = rank
+
+    def before_train_iter(self, runner: IterBasedRunner) -> None:
+        # the leading 1 keeps these numbers apart from those of the data stream
+        seed_everything(1, self.seed, self.rank, runner.iter)
+
+
+class NormHook(Hook):
+    """Decides whether batch normalisation uses the batch's or the running statistics.
+
+    Running statistics are what inference uses; those of one or two images are a poor estimate, so
+    pretrained weights train with running statistics throughout. Random weights need statistics of
+    the batch at first, until the running ones mean something. Layers inside a split attention see
+    one value a channel and image, of which no statistics can be taken: there it is running
+    statistics always (mean 0, variance 1 unless pretrained; scale and shift are learned).
+
+    Args:
+        live_iters: iterations from the start in which statistics of the batch are used.
+    """
+
+    def __init__(self, live_iters: int) -> None:
+        self.live_iters = live_iters
+
+    def before_train_iter(self, runner: IterBasedRunner) -> None:
+        live = runner.iter < self.live_iters
+        for module in runner.model.modules():
+            if isinstance(module, _BatchNorm):
+                module.train(live)
+        for module in runner.model.modules():
+            if isinstance(module, SplitAttentionConv2d):
+                module.norm1.eval()
+
+
+class CompetitionHook(EvalHook):
+    """Evaluate with the competition's metric at intervals and at the end; keep the best.
+
+    In a distributed run the first process evaluates and the others wait.
+
+    Args:
+        records: validation images.
+        interval: in iterations.
+    """
+
+    def __init__(self, records: list[AnnotatedImage], interval: int) -> None:
+        super().__init__(
+            DataLoader(records), interval=interval, by_epoch=False, save_best="mAP", rule="greater"
+        )
+        self.records = records
+
+    def _should_evaluate(self, runner: IterBasedRunner) -> bool:
+        return runner.iter + 1 == runner.max_iters or super()._should_evaluate(runner)
+
+    def _do_evaluate(self, runner: IterBasedRunner) -> None:
+        if runner.rank == 0:
+            model = runner.model
+            # a copy: what is made fast for inference cannot be trained any more
+            weights = {name: value.clone() for name, value in model.detector.state_dict().items()}
+            checkpoint = {"meta": runner.description, "state_dict": weights}
+            detector = Detector.from_checkpoint(checkpoint, "weights", model.device, model.dtype)
+            results = evaluate(Ensemble([detector]).predict, self.records)
+            table = summarise(results, detector.class_names)
+            runner.logger.info("\n%s", table.round(4).to_string())
+            for name, score in table["mAP"].items():
+                runner.log_buffer.output["mAP" if name == "all" else f"mAP_{name}"] = score
+            runner.log_buffer.ready = True
+            self._save_ckpt(runner, table.loc["all", "mAP"].item())
+        if dist.is_initialized():
+            dist.barrier()
+
+
+class CheckpointHook(Hook):
+    """Write `latest.pth` at every interval and at the end."""
+
+    def __init__(self, interval: int) -> None:
+        self.interval = interval
+
+    def after_train_iter(self, runner: IterBasedRunner) -> None:
+        last = runner.iter + 1 == runner.max_iters
+        if runner.rank == 0 and (last or self.every_n_iters(runner, self.interval)):
+            runner.save_checkpoint(runner.work_dir, "latest.pth", save_optimizer=True)

@@ -1,0 +1,222 @@
+"""Training: model, weights to start from, and mmcv's runner.
+
+The runner, schedule, optimizer and log hooks are mmcv's; what is added here makes a run
+reproducible (a resumed one continues to the same weights), distributes it through torch's own
+DistributedDataParallel, and makes its checkpoints plain data.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from copy import deepcopy
+from datetime import timedelta
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+import torch.distributed as dist
+from mmcv import Config
+from mmcv.parallel import DataContainer
+from mmcv.runner import IterBasedRunner, OptimizerHook, build_optimizer
+from mmcv.utils import collect_env
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from cells.annotations import AnnotatedImage
+from network.checkpoints import describe_model, load_checkpoint, load_weights, save_checkpoint
+from network.models import build_model, forget_pretrained, run_in_dtype, set_num_classes
+from training.hooks import CheckpointHook, CompetitionHook, NormHook, SeedHook
+from utils.script import InputError, atomic_path, seed_everything
+
+
+def join_processes(device: torch.device) -> tuple[torch.device, int, int]:
+    """Under torchrun join the other processes, each with a GPU of its own.
+
+    Returns:
+        This process's device, its rank and the number of processes.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        return device, 0, 1
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    # an evaluation may take long, in which the other processes wait
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(hours=6))
+    return device, dist.get_rank(), dist.get_world_size()
+
+
+def record_environment(path: Path, command: Sequence[str]) -> None:
+    """Write the command, versions and hardware as JSON."""
+    environment = {"command": list(command), **{k: str(v) for k, v in collect_env().items()}}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(environment, indent=2), encoding="utf-8")
+
+
+def initialise(model: nn.Module, load_from: str | None, class_names: tuple[str, ...]) -> list[str]:
+    """Fill a new model with weights: from a checkpoint, or as its config says.
+
+    Layers of `load_from` whose shape depends on the classes are left to random initialisation when
+    the classes differ.
+
+    Returns:
+        Names of the parameters that `load_from` did not fill.
+
+    Raises:
+        InputError: the published weights are not reachable, or `load_from` does not fit.
+    """
+    try:
+        model.init_weights()
+    except (URLError, OSError) as error:
+        raise InputError(
+            "the published backbone weights that the config names cannot be downloaded "
+            f"({error}); connect to the internet, or pass --from_scratch or --load_from"
+        ) from error
+    if not load_from:
+        return []
+    checkpoint = load_checkpoint(load_from)
+    source, target = checkpoint["state_dict"], model.state_dict()
+    if tuple(checkpoint["meta"]["class_names"]) == class_names:
+        load_weights(model, source, load_from)
+        return []
+    fitting = {k: v for k, v in source.items() if k in target and v.shape == target[k].shape}
+    # A missing backbone means another architecture, not other classes.
+    if not all(name in fitting for name in target if name.startswith("backbone.")):
+        raise InputError(f"--load_from {load_from}: its architecture differs from --config's")
+    model.load_state_dict(fitting, strict=False)
+    return sorted(set(target) - set(fitting))
+
+
+class TrainingModel(nn.Module):
+    """What the runner trains: unpacks batches, moves them to the device, returns the losses.
+
+    mmcv's own data-parallel wrappers do not work with current torch on a GPU.
+
+    Args:
+        detector: mmdet detector on `device`.
+        device: where to train.
+        dtype: what its convolutional parts compute in.
+    """
+
+    def __init__(self, detector: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.detector = detector.to(memory_format=torch.channels_last)
+        self.device = device
+        self.dtype = dtype
+        run_in_dtype(detector, dtype, device.type)
+        self.runnable = detector
+        if dist.is_initialized():
+            ids = [device.index] if device.type == "cuda" else None
+            # An image without cells leaves the box and mask branches without gradients.
+            self.runnable = DistributedDataParallel(
+                detector, device_ids=ids, find_unused_parameters=True
+            )
+
+    def train_step(self, batch: dict, optimizer: torch.optim.Optimizer) -> dict:
+        """Losses of one batch, in the form that mmcv's runner expects."""
+        data = {key: _unpack(value, self.device) for key, value in batch.items()}
+        data["img"] = data["img"].contiguous(memory_format=torch.channels_last)
+        losses = self.runnable(**data, return_loss=True)
+        loss, log_vars = self.detector._parse_losses(losses)
+        return dict(loss=loss, log_vars=log_vars, num_samples=len(data["img_metas"]))
+
+
+def _unpack(container: DataContainer, device: torch.device):
+    (value,) = container.data  # one chunk: a process drives one device
+    if container.cpu_only:
+        return value
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    return [item.to(device, non_blocking=True) for item in value]
+
+
+class CellRunner(IterBasedRunner):
+    """mmcv's runner by iteration, writing plain-data checkpoints and resuming from them.
+
+    Args:
+        description: the `meta` that makes a checkpoint self-describing, see `describe_model`.
+    """
+
+    def __init__(self, *args, description: dict, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.description = description
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename_tmpl: str = "iter_{}.pth",
+        meta: dict | None = None,
+        save_optimizer: bool = False,
+        create_symlink: bool = False,
+    ) -> None:
+        """Write weights and progress; `hook_msgs` keeps the best score for a resume."""
+        state = {name: value.cpu() for name, value in self.model.detector.state_dict().items()}
+        meta = {**self.description, "iter": self.iter + 1, "hook_msgs": self.meta["hook_msgs"]}
+        checkpoint = {"meta": meta, "state_dict": state}
+        if save_optimizer:
+            checkpoint["optimizer"] = self.optimizer.state_dict()
+        save_checkpoint(Path(out_dir) / filename_tmpl.format(self.iter + 1), checkpoint)
+
+    def resume(self, path: str) -> None:
+        """Continue where the checkpoint was written."""
+        checkpoint = load_checkpoint(path)
+        if "optimizer" not in checkpoint or "iter" not in checkpoint["meta"]:
+            raise InputError(f"--resume {path}: holds no training state; use --load_from instead")
+        load_weights(self.model.detector, checkpoint["state_dict"], path)
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self._iter = self._inner_iter = checkpoint["meta"]["iter"]
+        self.meta["hook_msgs"] = checkpoint["meta"]["hook_msgs"]
+
+
+def build_runner(
+    config: Config,
+    class_names: tuple[str, ...],
+    validation: list[AnnotatedImage],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    out_dir: str | Path,
+    logger: logging.Logger,
+    load_from: str | None = None,
+    resume: str | None = None,
+    from_scratch: bool = False,
+) -> CellRunner:
+    """Everything but the training data: model, optimizer, schedule, evaluation, logs."""
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    model_config = config.model.to_dict()
+    set_num_classes(model_config, len(class_names))
+    if from_scratch or load_from or resume:
+        forget_pretrained(model_config)
+    seed_everything(0, config.seed)
+    model = build_model(deepcopy(model_config))
+    unfilled = initialise(model, load_from, class_names)
+    if unfilled:
+        logger.info("not in %s, left to random initialisation: %s", load_from, ", ".join(unfilled))
+    runner = CellRunner(
+        TrainingModel(model.to(device), device, dtype),
+        optimizer=build_optimizer(model, config.optimizer),
+        work_dir=str(out_dir),
+        logger=logger,
+        meta={"hook_msgs": {}},
+        max_iters=config.max_iters,
+        description=describe_model(model_config, config.inference, class_names, seed=config.seed),
+    )
+    runner.timestamp = "train"
+    live = config.live_norm_from_scratch if from_scratch else config.live_norm
+    runner.register_hook(SeedHook(config.seed, rank), priority="HIGHEST")
+    runner.register_hook(NormHook(round(live * config.max_iters)))
+    log_hooks = [dict(type="TextLoggerHook"), dict(type="TensorboardLoggerHook")]
+    runner.register_training_hooks(
+        lr_config=config.lr_config,
+        optimizer_config=OptimizerHook(grad_clip=config.grad_clip),
+        log_config=dict(interval=config.log_interval, hooks=log_hooks),
+    )
+    runner.register_hook(CompetitionHook(validation, config.eval_interval), priority="LOW")
+    # last: it then keeps the best score of an evaluation in the same iteration
+    runner.register_hook(CheckpointHook(config.eval_interval), priority="VERY_LOW")
+    if resume:
+        runner.resume(resume)
+    return runner

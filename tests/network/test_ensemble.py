@@ -1,0 +1,176 @@
+"""The ensemble: merging, averaging and thresholds against known answers; several models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers import DATA
+
+from cells.instances import Boxes
+from network.ensemble import (
+    PostProcessing,
+    dominant_class,
+    filter_by_confidence,
+    load_ensemble,
+    mean_confidence,
+    mean_masks,
+    merge_boxes,
+)
+from utils.script import InputError
+
+CPU = torch.device("cpu")
+
+
+def boxes_of(*rows: tuple[float, ...]) -> Boxes:
+    """Rows of x1, y1, x2, y2, score, label."""
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    return Boxes(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
+
+
+@pytest.mark.parametrize(
+    ("name", "iou", "cap"), [("merge_out", 0.99, 10_000), ("merge07cap20_out", 0.7, 20)]
+)
+def test_merge_equals_the_original_solution(name, iou, cap):
+    ops = np.load(DATA / "d2_ensemble_ops.npz")
+    given = Boxes(ops["merge_in_boxes"], ops["merge_in_scores"], ops["merge_in_classes"])
+    parts = [given[:30], given[30:]]
+    merged = merge_boxes(parts, tuple(ops["merge_canvas_hw"]), iou, cap)
+    np.testing.assert_allclose(merged.boxes, ops[f"{name}_boxes"], atol=1e-4)
+    np.testing.assert_array_equal(merged.scores, ops[f"{name}_scores"])
+    np.testing.assert_array_equal(merged.labels, ops[f"{name}_classes"])
+
+
+def test_merge_by_hand():
+    first = boxes_of((0, 0, 10, 10, 0.6, 0), (0, 0, 10, 10, 0.5, 1), (-5, 0, 5, 10, 0.4, 0))
+    second = boxes_of((0, 0, 10, 10, 0.9, 0), (30, 0, 40, 10, 0.8, 0), (3, 3, 3, 9, 0.7, 0))
+    merged = merge_boxes([first, second], (20, 20))
+    # duplicate of class 0 gone, class 1 kept, clipped, outside and without width gone
+    assert merged.scores.tolist() == pytest.approx([0.9, 0.5, 0.4])
+    assert merged.boxes[2].tolist() == [0, 0, 5, 10]
+
+
+def test_merge_of_nothing():
+    assert len(merge_boxes([boxes_of(), boxes_of()], (20, 20))) == 0
+
+
+def test_mean_masks_equals_the_original_solution():
+    ops = np.load(DATA / "d2_ensemble_ops.npz")
+    grids = [ops["maskmean_a"][:, 0], ops["maskmean_b"][:, 0]]
+    np.testing.assert_allclose(np.mean(grids, axis=0), ops["maskmean_out"][:, 0], atol=1e-7)
+    keep = ops["paste_out_index"]
+    boxes = Boxes(ops["paste_out_boxes"], np.ones(len(keep)), np.zeros(len(keep), np.int64))
+    instances = mean_masks(boxes, [grid[keep] for grid in grids], (120, 160))
+    areas = [int((mask >= 0.5).sum()) for mask in instances.masks]
+    assert areas == ops["paste_out_area"].tolist()
+
+
+def test_mean_of_masks_of_different_resolution():
+    boxes = boxes_of((2, 2, 10, 10, 0.9, 0))
+    grids = [np.full((1, 28, 28), 0.9, np.float32), np.full((1, 14, 14), 0.3, np.float32)]
+    instances = mean_masks(boxes, grids, (20, 20))
+    inside = instances.masks[0][2:-2, 2:-2]
+    np.testing.assert_allclose(inside, 0.6, atol=1e-6)
+
+
+def test_the_dominant_class_decides_for_all():
+    boxes = boxes_of((0, 0, 1, 1, 0.6, 1), (0, 0, 2, 2, 0.3, 1), (0, 0, 3, 3, 0.5, 0))
+    kept = filter_by_confidence(boxes, ("a", "b"), {"a": 0.9, "b": 0.5, "default": 0.0})
+    assert kept.scores.tolist() == pytest.approx([0.6, 0.5])
+    assert dominant_class(np.array([2, 0, 0, 2])) == 0
+    assert dominant_class(np.zeros(0, np.int64)) == 0
+
+
+def test_unknown_class_names_take_the_default_threshold():
+    boxes = boxes_of((0, 0, 1, 1, 0.6, 0), (0, 0, 2, 2, 0.3, 0))
+    assert len(filter_by_confidence(boxes, ("new",), {"a": 0.9, "default": 0.5})) == 1
+
+
+def features_of(view, image):
+    (features,) = view.detector.features([view.prepare(image)])
+    return features
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+
+
+def test_one_model_alone_and_with_itself_agree(untrained, image):
+    path = untrained()
+    alone = load_ensemble([path], CPU, torch.float32).predict(image)
+    twice = load_ensemble([path, path], CPU, torch.float32).predict(image)
+    assert len(alone) > 0
+    np.testing.assert_allclose(alone.boxes, twice.boxes, atol=1e-4)
+    for mask, other in zip(alone.masks, twice.masks, strict=True):
+        np.testing.assert_allclose(mask, other, atol=1e-5)
+
+
+def test_models_of_different_architecture(untrained, image):
+    paths = [untrained("tiny_resnest"), untrained("tiny_cascade")]
+    ensemble = load_ensemble(paths, CPU, torch.float32)
+    both = ensemble.predict(image)
+    assert len(both) > 0
+    assert (np.diff(both.scores) <= 0).all()
+    # each instance's mask is the mean of what the two models say about its box
+    chosen = Boxes(both.boxes, both.scores, both.labels)
+    grids = [v.mask_probabilities(features_of(v, image), chosen) for v in ensemble.views]
+    expected = mean_masks(chosen, grids, image.shape[:2])
+    for mask, other in zip(both.masks, expected.masks, strict=True):
+        np.testing.assert_allclose(mask, other, atol=1e-5)
+
+
+def test_backbones_run_once_per_view(untrained, image):
+    ensemble = load_ensemble([untrained(), untrained(seed=1)], CPU, torch.float32, tta=True)
+    calls = []
+    for view in ensemble.views[::2]:
+        view.detector.model.backbone.register_forward_hook(lambda *_: calls.append(1))
+    ensemble.predict(image)
+    assert len(calls) == 4  # two models, each straight and mirrored
+
+
+def test_mirrored_view_gives_boxes_of_the_original_image(untrained, image):
+    ensemble = load_ensemble([untrained()], CPU, torch.float32, tta=True)
+    straight, mirrored = ensemble.views
+    turned = np.ascontiguousarray(image[:, ::-1])
+    expected, found = (
+        view.boxes(maps, view.detector.proposals(maps))
+        for view, maps in (
+            (straight, features_of(straight, turned)),
+            (mirrored, features_of(mirrored, image)),
+        )
+    )
+    width = image.shape[1]
+    np.testing.assert_allclose(found.boxes[:, 0], width - expected.boxes[:, 2], atol=1e-3)
+    np.testing.assert_allclose(found.boxes[:, 1], expected.boxes[:, 1], atol=1e-3)
+
+
+def test_nothing_found(untrained, image):
+    nothing = load_ensemble([untrained()], CPU, torch.float32, score_thr=1.0).predict(image)
+    assert len(nothing) == 0
+    assert nothing.image_size == (90, 120)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 300), (33, 32), (500, 20)])
+def test_images_of_any_size(untrained, shape):
+    image = np.full((*shape, 3), 90, np.uint8)
+    instances = load_ensemble([untrained()], CPU, torch.float32).predict(image)
+    for mask, (x, y) in zip(instances.masks, instances.offsets, strict=True):
+        assert 0 <= x <= x + mask.shape[1] <= shape[1]
+        assert 0 <= y <= y + mask.shape[0] <= shape[0]
+
+
+def test_different_class_names_are_refused(untrained):
+    with pytest.raises(InputError, match="class names differ"):
+        load_ensemble([untrained(), untrained(names=("x", "y", "z"))], CPU, torch.float32)
+
+
+def test_confidence_of_several_models_is_averaged():
+    class Model:
+        def __init__(self, **confidence):
+            self.inference = {"confidence": confidence}
+
+    models = [Model(a=0.4, default=0.5), Model(default=0.8)]
+    assert mean_confidence(models) == pytest.approx({"a": 0.6, "default": 0.65})
+    assert PostProcessing({}).mask_nms_iou == 0.1
+    assert PostProcessing({}).box_nms_iou == 0.99

@@ -1,0 +1,168 @@
+"""The main job as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import roifile
+import tifffile
+from helpers import assert_one_line_error
+from pycocotools import mask as coco_mask
+
+from cells.annotations import load_annotations
+from utils.paths import list_images, output_names
+
+
+@pytest.fixture(scope="module")
+def weights(trained):
+    return next(trained.glob("best_*.pth"))
+
+
+def infer(run, out_dir, *options):
+    return run("infer_cis.py", "--out_dir", out_dir, "--device", "cpu", *options)
+
+
+def test_finds_the_cells_and_writes_them_in_every_format(run, shapes, weights, tmp_path):
+    image = shapes / "images" / "valid0.png"
+    save = ("--save", "labels", "rois", "coco", "csv")
+    done = infer(run, tmp_path, "--image", image, "--weights", f"{weights} {weights}", *save)
+    assert done.returncode == 0, done.stderr
+    found = int(re.search(r"(\d+) cells", done.stdout).group(1))
+    assert 5 <= found <= 7  # 6 are there
+    picture = cv2.imread(str(tmp_path / "valid0.png"))
+    assert picture.shape[0] % 96 == 0
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+    labels = tifffile.imread(tmp_path / "valid0_labels.tif")
+    assert labels.shape == (96, 128)
+    assert set(np.unique(labels)) == set(range(found + 1))
+    table = pd.read_csv(tmp_path / "valid0.csv")
+    assert len(table) == found
+    assert (table["area"] == np.bincount(labels.ravel())[1:]).all()
+    assert {"disc", "box", "bar"} == set(table["class"])
+    assert len(roifile.roiread(tmp_path / "valid0_rois.zip")) == found
+    coco = json.loads((tmp_path / "valid0_coco.json").read_text())
+    assert len(coco["annotations"]) == found
+    truth = load_annotations(shapes / "annotations/annotations_valid_0.json", shapes / "images")
+    masks = [row["segmentation"] for row in coco["annotations"]]
+    iou = coco_mask.iou(masks, truth.images[0].rles, [0] * 6)
+    assert np.median(iou.max(axis=0)) > 0.7
+
+
+def test_default_models_and_image(run, tmp_path):
+    done = infer(run, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "demonstration models" in done.stdout
+    assert len(list(tmp_path.glob("*.png"))) == 1
+    assert int(re.search(r"(\d+) cells", done.stdout).group(1)) > 5
+
+
+def test_second_level_from_end_to_end(run, shapes, weights, tmp_path):
+    """The three commands of the README: predictions, training, rescored inference."""
+    data = ("--image_dir", shapes / "images", "--annotation_dir", shapes / "annotations")
+    pickles, model = tmp_path / "pickles", tmp_path / "model"
+    models = ("--weights", weights, "--device", "cpu")
+    done = run("prepare_for_2nd_level_model.py", *data, *models, "--out_dir", pickles)
+    assert done.returncode == 0, done.stderr
+    options = ("--data_dir", pickles, "--out_dir", model, "--iterations", 20)
+    done = run("train_2nd_level_catboost.py", *data, *options)
+    assert done.returncode == 0, done.stderr
+    second = ("--2nd_level_model", model / "catboost.pkl")
+    second = (*second, "--2nd_level_features", model / "features.csv")
+    image = ("--image", shapes / "images" / "valid0.png", "--save", "coco")
+    scores = {}
+    for name, options in (("first", ()), ("second", second)):
+        done = infer(run, tmp_path / name, *image, "--weights", weights, *options)
+        assert done.returncode == 0, done.stderr
+        assert ("2nd level" in done.stdout) == (name == "second")
+        coco = json.loads((tmp_path / name / "valid0_coco.json").read_text())
+        scores[name] = [row["score"] for row in coco["annotations"]]
+    assert sorted(scores["second"], reverse=True) == scores["second"]
+    assert scores["second"] != scores["first"]
+    out = ("--out_dir", tmp_path / "evaluation")
+    done = run("evaluate_ensemble.py", *data, *models, *second, *out)
+    assert done.returncode == 0, done.stderr
+    assert "before rescoring" in done.stdout
+    assert_one_line_error(
+        infer(run, tmp_path, *second[:2], "--no_2nd_level"), "--no_2nd_level", "--2nd_level_model"
+    )
+
+
+def test_one_bad_file_does_not_stop_the_others(run, shapes, weights, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a_bad.png").write_text("no image")
+    (folder / "notes.txt").write_text("not looked at")
+    for name in ("b.png", "c.tif"):
+        cv2.imwrite(str(folder / name), cv2.imread(str(shapes / "images" / "valid1.png")))
+    done = infer(run, tmp_path / "out", "--image", folder, "--weights", weights)
+    assert_one_line_error(done, "1 of 3 images failed")
+    assert "a_bad.png" in done.stderr
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["b.png", "c.png"]
+
+
+def test_no_cells_is_a_normal_answer(run, weights, tmp_path):
+    cv2.imwrite(str(tmp_path / "flat.png"), np.full((70, 90), 128, np.uint8))
+    save = ("--save", "labels", "rois", "coco", "csv", "--score_thr", 1)
+    image = ("--image", tmp_path / "flat.png")
+    done = infer(run, tmp_path / "out", *image, "--weights", weights, *save)
+    assert done.returncode == 0, done.stderr
+    assert "no cells found" in done.stdout
+    assert not tifffile.imread(tmp_path / "out" / "flat_labels.tif").any()
+    assert len(pd.read_csv(tmp_path / "out" / "flat.csv")) == 0
+    assert json.loads((tmp_path / "out" / "flat_coco.json").read_text())["annotations"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("--image", "nowhere.png"), ("--image nowhere.png",)),
+        (("--weights", "nowhere.pth"), ("nowhere.pth", "no such checkpoint")),
+        (("--weights", ""), ("--weights",)),
+        (("--weights", "README.md"), ("README.md", "not a readable checkpoint")),
+        (("--score_thr", "2"), ("--score_thr 2",)),
+        (("--device", "cuda"), ("--device cuda",)),
+        (("--precision", "fp16"), ("--precision fp16", "GPU")),
+    ],
+)
+def test_bad_options_end_with_one_line(run, tmp_path, options, parts):
+    assert_one_line_error(infer(run, tmp_path / "out", *options), *parts)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_cannot_run_code(run, tmp_path):
+    import pickle
+
+    class Hostile:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "executed"), "w"))
+
+    (tmp_path / "x.pth").write_bytes(pickle.dumps({"meta": Hostile(), "state_dict": {}}))
+    assert_one_line_error(infer(run, tmp_path / "out", "--weights", tmp_path / "x.pth"), "x.pth")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "script", ["infer_cis.py", "train_cis.py", "simulate_cells.py", "check_install.py"]
+)
+def test_help(run, script):
+    done = run(script, "--help")
+    assert done.returncode == 0
+    assert script in done.stdout
+
+
+def test_images_are_listed_in_natural_order(tmp_path):
+    for name in ("b10.png", "b2.PNG", "a.tif", "x.txt"):
+        (tmp_path / name).touch()
+    names = [path.name for path in list_images([str(tmp_path)])]
+    assert names == ["a.tif", "b2.PNG", "b10.png"]
+    assert [p.name for p in list_images([str(tmp_path / "b*")])] == ["b2.PNG", "b10.png"]
+
+
+def test_pictures_of_images_of_the_same_name(tmp_path):
+    paths = [tmp_path / "one" / "a.tif", tmp_path / "two" / "a.png", tmp_path / "b.bmp"]
+    assert list(output_names(paths)) == ["one_a.png", "two_a.png", "b.png"]
