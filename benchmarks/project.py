@@ -52,7 +52,8 @@ class AfterNetworks:
         with timer.stage("merge"):
             boxes = merge_boxes([self.cells, self.cells], image_size)
         grids = np.tile(self.ellipse, (len(boxes), 1, 1))
-        instances = self.ensemble.finish(Detections(image_size, boxes, [grids, grids]), timer)
+        detections = Detections(image_size, boxes, [grids, grids], deciding_class=0, threshold=0.0)
+        instances = self.ensemble.finish(detections, timer)
         self.picture(instances, image, timer)
         return len(instances)
 

@@ -103,3 +103,24 @@ class Instances:
     def sorted_by_score(self) -> Instances:
         """Highest score first; ties keep their order."""
         return self[np.argsort(-self.scores, kind="stable")]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Instances of one image together with the confidence threshold that applies to it.
+
+    Attributes:
+        instances: candidates; where other thresholds are to be tried, also those below it.
+        deciding_class: the label whose threshold applies to the image.
+        threshold: the least score of an instance that counts.
+    """
+
+    instances: Instances
+    deciding_class: int
+    threshold: float
+
+    @property
+    def kept(self) -> Instances:
+        """The instances that reach the threshold."""
+        # float32 as the scores are: a score of exactly the threshold counts
+        return self.instances[self.instances.scores >= np.float32(self.threshold)]

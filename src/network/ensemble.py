@@ -6,6 +6,7 @@ boxes came from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torchvision.ops import batched_nms
 
-from cells.instances import Boxes, Instances
+from cells.instances import Boxes, Candidates, Instances
 from cells.masks import mask_nms, paste_probabilities
 from network.detector import Detector, Features, NetworkInput
 from utils.script import InputError, StageTimer, keep_freed_memory
@@ -74,20 +75,36 @@ def dominant_class(labels: np.ndarray) -> int:
     return int(np.bincount(labels).argmax()) if len(labels) else 0
 
 
-def filter_by_confidence(
-    boxes: Boxes, class_names: Sequence[str], confidence: Mapping[str, float]
-) -> Boxes:
-    """Keep boxes whose score reaches the threshold of the image's dominant class.
+def image_threshold(
+    labels: np.ndarray, class_names: Sequence[str], confidence: Mapping[str, float]
+) -> tuple[int, float]:
+    """The label that decides on the confidence threshold of an image, and this threshold.
 
     Args:
-        boxes: all detections of the image; they decide on the dominant class.
+        labels: of all detections of the image; the most frequent one decides.
         class_names: by label.
         confidence: threshold by class name, `default` for names that are not in it.
     """
-    name = class_names[dominant_class(boxes.labels)]
-    threshold = confidence.get(name, confidence["default"])
+    label = dominant_class(labels)
+    return label, confidence.get(class_names[label], confidence["default"])
+
+
+def filter_by_confidence(
+    boxes: Boxes,
+    class_names: Sequence[str],
+    confidence: Mapping[str, float],
+    least_score: float = math.inf,
+) -> Boxes:
+    """Keep boxes whose score reaches the image's threshold, see `image_threshold`.
+
+    Args:
+        boxes: all detections of the image; they decide on the threshold.
+        class_names, confidence: see `image_threshold`.
+        least_score: applies instead of the threshold where it is lower.
+    """
+    _, threshold = image_threshold(boxes.labels, class_names, confidence)
     # float32 as the scores are: a score of exactly the threshold counts
-    return boxes[boxes.scores >= np.float32(threshold)]
+    return boxes[boxes.scores >= np.float32(min(threshold, least_score))]
 
 
 def mean_masks(
@@ -145,13 +162,16 @@ class Detections:
 
     Attributes:
         image_size: (height, width) in pixels.
-        boxes: N merged boxes that reach the confidence threshold.
+        boxes: N merged boxes that reach the confidence threshold, or the score that was asked for.
         probabilities: of each view float32 [N, S, S]; none without boxes.
+        deciding_class, threshold: see `Candidates`.
     """
 
     image_size: tuple[int, int]
     boxes: Boxes
     probabilities: Sequence[np.ndarray]
+    deciding_class: int
+    threshold: float
 
 
 class Ensemble:
@@ -196,9 +216,25 @@ class Ensemble:
         Returns:
             Instances that no longer suppress each other, highest score first.
         """
+        return self.candidates(image, timer=timer).kept
+
+    def candidates(
+        self, image: np.ndarray, least_score: float = math.inf, timer: StageTimer | None = None
+    ) -> Candidates:
+        """Segment one image also below its confidence threshold, to try others.
+
+        Mask NMS is greedy in the order of the scores: those of a score from any threshold on are
+        what `predict` would find with it.
+
+        Args:
+            image: uint8 [height, width, 3], BGR.
+            least_score: of the candidates, where it is below the image's threshold.
+            timer: collects the seconds of each stage.
+        """
         timer = timer or StageTimer()
-        (detections,) = self.detect([self.prepare(image, timer)], timer)
-        return self.finish(detections, timer)
+        (detections,) = self.detect([self.prepare(image, timer)], timer, least_score)
+        instances = self.finish(detections, timer)
+        return Candidates(instances, detections.deciding_class, detections.threshold)
 
     def prepare(self, image: np.ndarray, timer: StageTimer) -> list[NetworkInput]:
         """What each view's network takes, from uint8 BGR [height, width, 3]."""
@@ -206,22 +242,30 @@ class Ensemble:
             return [view.prepare(image) for view in self.views]
 
     def detect(
-        self, prepared: Sequence[Sequence[NetworkInput]], timer: StageTimer
+        self,
+        prepared: Sequence[Sequence[NetworkInput]],
+        timer: StageTimer,
+        least_score: float = math.inf,
     ) -> list[Detections]:
         """Run the networks on images of the same size; the backbones see all of them at once.
 
         Args:
             prepared: of each image what `prepare` returned.
             timer: collects the seconds of each stage.
+            least_score: see `candidates`.
         """
         with timer.stage("backbone"):
             features = [
                 view.detector.features(inputs)
                 for view, inputs in zip(self.views, zip(*prepared, strict=True), strict=True)
             ]
-        return [self._detect(of_image, timer) for of_image in zip(*features, strict=True)]
+        return [
+            self._detect(of_image, timer, least_score) for of_image in zip(*features, strict=True)
+        ]
 
-    def _detect(self, features: Sequence[Features], timer: StageTimer) -> Detections:
+    def _detect(
+        self, features: Sequence[Features], timer: StageTimer, least_score: float
+    ) -> Detections:
         """Boxes and masks of one image from the features of all views."""
         rules = self.post_processing
         image_size = features[0].source.image_size
@@ -234,10 +278,11 @@ class Ensemble:
                 parts.append(view.boxes(maps, proposals))
         with timer.stage("merge"):
             merged = merge_boxes(parts, image_size, rules.box_nms_iou, rules.max_detections)
-            boxes = filter_by_confidence(merged, self.class_names, rules.confidence)
+            confidence = self.class_names, rules.confidence
+            boxes = filter_by_confidence(merged, *confidence, least_score)
         with timer.stage("mask head"):
             masks = [view.mask_probabilities(maps, boxes) for view, maps in views if len(boxes)]
-        return Detections(image_size, boxes, masks)
+        return Detections(image_size, boxes, masks, *image_threshold(merged.labels, *confidence))
 
     def finish(self, detections: Detections, timer: StageTimer) -> Instances:
         """Average the masks of the views, and let the better of overlapping instances stay."""

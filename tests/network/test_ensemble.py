@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -84,6 +86,25 @@ def test_the_dominant_class_decides_for_all():
 def test_unknown_class_names_take_the_default_threshold():
     boxes = boxes_of((0, 0, 1, 1, 0.6, 0), (0, 0, 2, 2, 0.3, 0))
     assert len(filter_by_confidence(boxes, ("new",), {"a": 0.9, "default": 0.5})) == 1
+
+
+def test_candidates_are_those_of_a_lower_threshold(untrained, image):
+    """What a threshold leaves of the candidates is what the ensemble finds with that threshold."""
+    ensemble = load_ensemble([untrained()], CPU, torch.float32)
+    lowest = ensemble.predict(image).scores.min()
+    confidence = {"default": 1.0} | dict.fromkeys(ensemble.class_names, 0.9)
+    ensemble.post_processing = PostProcessing(confidence)
+    assert len(ensemble.predict(image)) == 0
+    candidates = ensemble.candidates(image, least_score=float(lowest))
+    assert candidates.threshold == 0.9
+    assert len(candidates.kept) == 0
+    for threshold in (float(lowest), float(np.median(candidates.instances.scores))):
+        ensemble.post_processing = PostProcessing({"default": threshold})
+        expected = ensemble.predict(image)
+        found = replace(candidates, threshold=threshold).kept
+        np.testing.assert_array_equal(found.boxes, expected.boxes)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+    assert len(expected) < len(candidates.instances)
 
 
 def features_of(view, image):
