@@ -9,16 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from cells.annotations import AnnotatedImage, AnnotationSet
-from cells.instances import Instances
+from cells.instances import Candidates, Instances
 from cells.masks import to_rles
 from evaluation.coco_ap import ImageMatches, match_image
 from evaluation.evaluation import ImageResult, compare_instances, image_result
 from evaluation.pictures import write_error_picture
 from evaluation.prediction_io import ResultsWriter
-from evaluation.sources import Found
 from evaluation.thresholds import ImageCurve, image_curve
 
-Source = Callable[[AnnotatedImage, np.ndarray], Found]
+Source = Callable[[AnnotatedImage, np.ndarray], Candidates]
 Rescore = Callable[[Instances, np.ndarray], Instances]  # takes the uint8 BGR image, too
 
 
@@ -70,12 +69,12 @@ class Examiner:
     def __call__(self, record: AnnotatedImage, image: np.ndarray) -> Examination:
         """Examine one image, uint8 BGR [height, width, 3]."""
         found = self.source(record, image)
-        comparison = compare_instances(found.candidates, record)
+        comparison = compare_instances(found.instances, record)
         curve = image_curve(
-            comparison, found.candidates.scores, found.deciding_class, found.threshold
+            comparison, found.instances.scores, found.deciding_class, found.threshold
         )
-        instances, before = found.instances, None
-        if len(instances) < len(found.candidates):
+        instances, before = found.kept, None
+        if len(instances) < len(found.instances):
             comparison = compare_instances(instances, record)
         if self.rescore is not None:
             before = image_result(record, comparison)

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from cells.annotations import AnnotatedImage
-from cells.instances import Instances
+from cells.instances import Candidates, Instances
 from evaluation.thresholds import CONFIDENCES
 from network.ensemble import Ensemble, dominant_class
 from utils.script import InputError
 
 NO_THRESHOLD = float("-inf")
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was predicted for one image.
-
-    Attributes:
-        candidates: instances with labels in the order of the annotation file's classes; where the
-            confidence threshold is searched, also those below it.
-        deciding_class: the label whose threshold applies to the image.
-        threshold: the least score of an instance that counts.
-    """
-
-    candidates: Instances
-    deciding_class: int
-    threshold: float = NO_THRESHOLD
-
-    @property
-    def instances(self) -> Instances:
-        """The candidates that reach the threshold."""
-        return self.candidates[self.candidates.scores >= np.float32(self.threshold)]
 
 
 class ModelPredictions:
@@ -59,43 +39,16 @@ class ModelPredictions:
             )
         self.ensemble = ensemble
         self._label_of = np.array([class_names.index(name) for name in ensemble.class_names])
-        self._confidence = ensemble.post_processing.confidence
-        self._low = None
-        if searching:
-            lowest = min(float(CONFIDENCES[0]), *self._confidence.values())
-            self._low = LowConfidence(lowest)
-            ensemble.post_processing = replace(ensemble.post_processing, confidence=self._low)
+        self._least_score = float(CONFIDENCES[0]) if searching else math.inf
 
-    def __call__(self, record: AnnotatedImage, image: np.ndarray) -> Found:
+    def __call__(self, record: AnnotatedImage, image: np.ndarray) -> Candidates:
         """Segment uint8 BGR [height, width, 3]."""
-        found = self.ensemble.predict(image)
-        candidates = replace(found, labels=self._label_of[found.labels])
-        if self._low is None:
-            return Found(candidates, dominant_class(candidates.labels))
-        name = self._low.asked
-        threshold = self._confidence.get(name, self._confidence["default"])
-        deciding = self._label_of[self.ensemble.class_names.index(name)]
-        return Found(candidates, int(deciding), threshold)
-
-
-class LowConfidence(dict):
-    """A table of confidence thresholds that lets nearly all pass and remembers who asked.
-
-    The class that decides on an image's threshold is the most frequent one of all boxes, also those
-    that get no mask: `filter_by_confidence` knows it, and asks this table for its threshold.
-
-    Args:
-        lowest: the threshold that every class gets.
-    """
-
-    asked: str
-
-    def __init__(self, lowest: float) -> None:
-        super().__init__(default=lowest)
-
-    def get(self, name: str, default: float | None = None) -> float:
-        self.asked = name
-        return self["default"]
+        found = self.ensemble.candidates(image, self._least_score)
+        return Candidates(
+            replace(found.instances, labels=self._label_of[found.instances.labels]),
+            int(self._label_of[found.deciding_class]),
+            found.threshold,
+        )
 
 
 class FilePredictions:
@@ -112,7 +65,7 @@ class FilePredictions:
         self._by_image = by_image
         self._threshold = NO_THRESHOLD if score_thr is None else score_thr
 
-    def __call__(self, record: AnnotatedImage, image: np.ndarray) -> Found:
+    def __call__(self, record: AnnotatedImage, image: np.ndarray) -> Candidates:
         """Look the image up."""
-        candidates = self._by_image[record.id]
-        return Found(candidates, dominant_class(candidates.labels), self._threshold)
+        instances = self._by_image[record.id]
+        return Candidates(instances, dominant_class(instances.labels), self._threshold)

@@ -22,7 +22,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from cells.annotations import AnnotatedImage, AnnotationSet, load_annotations
-from cells.instances import Instances
+from cells.instances import Candidates, Instances
 from cells.masks import encode, label_image, rle_iou, to_rles
 from cells.rle import foreground_pixels, rle_crop
 from evaluation.coco_ap import match_image, summarise_coco
@@ -40,7 +40,7 @@ from evaluation.label_images import LabelImages
 from evaluation.metrics import IOU_THRESHOLDS, iou_with_label_image, score_image
 from evaluation.pictures import FALSE_POSITIVE, MISS, TRUE_POSITIVE, draw_errors
 from evaluation.prediction_io import Results, saved_results
-from evaluation.sources import Found, ModelPredictions
+from evaluation.sources import ModelPredictions
 from evaluation.thresholds import CONFIDENCES, best_confidence, image_curve, precision_and_recall
 from utils.script import InputError
 
@@ -402,7 +402,7 @@ def test_rescoring_is_reported_before_and_after():
     record, false = annotated([disc(20, 30, 8)]), disc(60, 30, 8)
     instances = predicted([disc(20, 30, 8), false], [0.9, 0.8])
     examiner = Examiner(
-        lambda record, image: Found(instances, 0),
+        lambda record, image: Candidates(instances, 0, 0.0),
         truth_set([record]),
         rescore=lambda found, image: found[found.scores > image.max()],
     )
@@ -415,7 +415,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((*SIZE, 3), np.uint8))
     record, instances = random_case(0)
     record = replace(record, path=tmp_path / "a.png")
-    examiner = Examiner(lambda record, image: Found(instances, 0), truth_set([record]))
+    examiner = Examiner(lambda record, image: Candidates(instances, 0, 0.0), truth_set([record]))
 
     def kept(count: int) -> int:
         tracemalloc.start()
@@ -435,10 +435,9 @@ class FakeEnsemble:
 
     def __init__(self, class_names: tuple[str, ...]) -> None:
         self.class_names = class_names
-        self.post_processing = argparse.Namespace(confidence={"default": 0.5})
 
-    def predict(self, image: np.ndarray) -> Instances:
-        return predicted([disc(30, 30, 9)])
+    def candidates(self, image: np.ndarray, least_score: float) -> Candidates:
+        return Candidates(predicted([disc(30, 30, 9)]), 0, 0.5)
 
 
 def test_classes_are_matched_by_name():
