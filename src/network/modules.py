@@ -20,6 +20,7 @@ from mmdet.models.dense_heads import RPNHead
 from mmdet.models.roi_heads import CascadeRoIHead, ConvFCBBoxHead
 from torchvision.ops import nms
 
+import network.assigners  # noqa: F401  (registers its assigner)
 import network.deformable  # noqa: F401  (registers its convolution)
 
 LARGEST_GROWTH = math.log(1000 / 16)  # of a box's side in one regression, natural logarithm
@@ -132,8 +133,8 @@ class BlockedBboxOverlaps2D(BboxOverlaps2D):
     BLOCK = 2**16  # pairs at a time
 
     def __call__(self, bboxes1, bboxes2, mode="iou", is_aligned=False):
-        """IoU of every pair, float [N, M]; the other modes are mmdet's own."""
-        if mode != "iou" or is_aligned or bboxes1.is_cuda:
+        """IoU, or share of the first box ("iof"), of every pair: float [N, M]; else mmdet's own."""
+        if mode not in ("iou", "iof") or is_aligned or bboxes1.is_cuda:
             return super().__call__(bboxes1, bboxes2, mode, is_aligned)
         x1, y1, x2, y2 = bboxes2[:, :4].t().contiguous()
         area = (x2 - x1) * (y2 - y1)
@@ -144,8 +145,10 @@ class BlockedBboxOverlaps2D(BboxOverlaps2D):
             torch.minimum(right, x2, out=out).sub_(torch.maximum(left, x1)).clamp_(min=0)
             height = torch.minimum(bottom, y2).sub_(torch.maximum(top, y1)).clamp_(min=0)
             intersection = out.mul_(height)
-            union = ((right - left) * (bottom - top) + area).sub_(intersection)
-            intersection.div_(union.clamp_(min=1e-6))
+            whole = (right - left) * (bottom - top)
+            if mode == "iou":
+                whole = (whole + area).sub_(intersection)
+            intersection.div_(whole.clamp_(min=1e-6))
         return iou
 
 

@@ -43,7 +43,11 @@ model = dict(
         rcnn=[
             dict(
                 assigner=dict(
-                    type="MaxIoUAssigner", pos_iou_thr=iou, neg_iou_thr=iou, min_pos_iou=iou
+                    type="SparingAssigner",
+                    pos_iou_thr=iou,
+                    neg_iou_thr=iou,
+                    min_pos_iou=iou,
+                    ignore_iof_thr=0.5,
                 ),
                 sampler=dict(
                     type="RandomSampler", num=64, pos_fraction=0.25, add_gt_as_proposals=True
