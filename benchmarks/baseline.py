@@ -30,6 +30,7 @@ from network.checkpoints import load_checkpoint, load_weights
 from network.detector import Detector
 from network.ensemble import merge_boxes
 from network.models import build_model
+from network.scale import network_scale
 from utils.script import StageTimer
 
 MASK_NMS_IOU = 0.1  # the solution's, as in `network.ensemble.PostProcessing`
@@ -168,9 +169,9 @@ def _test_config(inference: dict) -> Config:
         dict(type="DefaultFormatBundle"),
         dict(type="Collect", keys=["img"]),
     ]
-    scale = inference["long_side"], inference["short_side"]
+    scale = network_scale(inference)
     pipeline = [
         dict(type="LoadImageFromFile"),
-        dict(type="MultiScaleFlipAug", img_scale=scale, flip=False, transforms=steps),
+        dict(type="MultiScaleFlipAug", scale_factor=scale, flip=False, transforms=steps),
     ]
     return Config(dict(data=dict(test=dict(pipeline=pipeline))))

@@ -23,22 +23,21 @@ def parse_args() -> argparse.Namespace:
     add("--input", required=True, help="checkpoint written by train_cis.py")
     add("--output", required=True)
     add("--confidence", nargs="+", default=[], metavar="CLASS=SCORE", help="least scores")
-    add("--short_side", type=int, help="pixels that inference enlarges the short side to")
+    add("--short_side", type=int, help="network pixels of a training image's short side")
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     from network.checkpoints import load_checkpoint, save_checkpoint
+    from network.scale import with_short_side
 
     checkpoint = load_checkpoint(args.input)
     meta = checkpoint["meta"]
     inference = json.loads(meta["inference"])
     inference["confidence"].update(parse_confidence(args.confidence, meta["class_names"]))
     if args.short_side:
-        ratio = inference["long_side"] / inference["short_side"]
-        inference["short_side"] = args.short_side
-        inference["long_side"] = round(args.short_side * ratio)
+        inference = with_short_side(inference, args.short_side)
     meta["inference"] = json.dumps(inference)
     meta.pop("hook_msgs", None)
     state = {

@@ -2,8 +2,8 @@
 
 # How inference prepares an image; travels inside every checkpoint. Training normalises alike.
 inference = dict(
-    short_side=1024,  # the image's short side becomes this many pixels,
-    long_side=2000,  # unless its long side would become longer than this
+    short_side=1024,  # a training image's short side becomes this many pixels,
+    long_side=2000,  # unless its long side would become longer than this; see network/scale.py
     pixel_mean=[128.0, 128.0, 128.0],
     pixel_std=[11.578, 11.578, 11.578],
     size_divisor=32,

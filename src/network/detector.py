@@ -22,6 +22,7 @@ from cells.instances import Boxes
 from network.acceleration import accelerate
 from network.checkpoints import load_checkpoint, load_weights
 from network.models import build_model
+from network.scale import network_scale
 
 MASK_CHUNK = 128  # boxes that the mask head takes at a time; bounds the memory
 
@@ -59,8 +60,8 @@ class Detector:
 
     Args:
         model: mmdet two-stage detector with a mask head; it is put into evaluation mode.
-        inference: `short_side`, `long_side`, `pixel_mean`, `pixel_std`, `size_divisor`,
-            `confidence`, as in `configs/_base_/cells.py`.
+        inference: `pixel_mean`, `pixel_std`, `size_divisor` and `confidence`, as in
+            `configs/_base_/cells.py`, and the scale, see `network.scale`.
         class_names: in the order of the model's labels.
         device: where the model lies.
     """
@@ -109,14 +110,15 @@ class Detector:
         accelerate(model.to(device).eval(), dtype, compile)
         return cls(model, json.loads(meta["inference"]), meta["class_names"], device)
 
-    def prepare(self, image: np.ndarray) -> NetworkInput:
-        """Resize and normalise.
+    def prepare(self, image: np.ndarray, image_scale: float = 1.0) -> NetworkInput:
+        """Resize to the training's scale and normalise.
 
         Args:
             image: uint8 [height, width, 3], BGR.
+            image_scale: size of the image's pixels relative to those of the training images.
         """
         height, width = image.shape[:2]
-        resized = self._resize(image)
+        resized = self._resize(image, image_scale * network_scale(self.inference))
         new_height, new_width = resized.shape[:2]
         scale = new_width / width, new_height / height
         divisor = self.inference["size_divisor"]
@@ -146,13 +148,8 @@ class Detector:
             for i, source in enumerate(inputs)
         ]
 
-    def _resize(self, image: np.ndarray) -> np.ndarray:
-        """Short side to `short_side`, unless the long side would exceed `long_side`."""
+    def _resize(self, image: np.ndarray, factor: float) -> np.ndarray:
         height, width = image.shape[:2]
-        factor = min(
-            self.inference["short_side"] / min(height, width),
-            self.inference["long_side"] / max(height, width),
-        )
         size = max(1, round(width * factor)), max(1, round(height * factor))
         return resize(image, size, self.inference.get("resize", "opencv"))
 

@@ -2,7 +2,13 @@
 
 _base_ = "../../configs/mask_rcnn_resnest50_slim.py"
 
-inference = dict(short_side=96, long_side=192, confidence=dict(_delete_=True, default=0.5))
+inference = dict(
+    short_side=96,
+    long_side=192,
+    scale=1.0,
+    field=(96, 128),
+    confidence=dict(_delete_=True, default=0.5),
+)
 model = dict(
     backbone=dict(base_channels=8, stem_channels=8),
     neck=dict(in_channels=[32, 64, 128, 256], out_channels=32),

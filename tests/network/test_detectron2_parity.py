@@ -88,7 +88,7 @@ def model(path) -> nn.Module:
 def load(path: Path) -> Detector:
     """A detector that does not resize the reference's image."""
     detector = Detector.load(path, CPU, torch.float32)
-    detector.inference["short_side"] = IMAGE.shape[0]
+    detector.inference["scale"] = 1.0
     return detector
 
 
