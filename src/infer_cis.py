@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cells.exports.formats import FORMATS
 from second_level.options import (
     BUNDLED_SECOND_LEVEL,
     PUBLISHED_SECOND_LEVEL,
@@ -67,8 +68,9 @@ def parse_args() -> argparse.Namespace:
         "--save",
         nargs="+",
         default=[],
-        choices=("labels", "rois", "coco", "csv"),
-        help="further files: label image (TIFF), ImageJ ROIs (zip), COCO JSON, measurements (CSV)",
+        choices=FORMATS,
+        help="further files: "
+        + ", ".join(f"{name} = {kind.description}" for name, kind in FORMATS.items()),
     )
     add_prediction_options(parser)
     add_second_level_arguments(parser)
@@ -149,7 +151,9 @@ def segment_files(
         Each image with the future of a summary.
     """
     from cells.drawing import draw_instances
-    from cells.exports import WRITERS, write_picture
+    from cells.exports.picture import write_picture
+    from cells.exports.segmented import SegmentedImage
+    from cells.exports.writers import WRITERS
     from cells.images import read_image
     from utils.stages import process
 
@@ -173,10 +177,12 @@ def segment_files(
             with timer.stage("2nd level"):
                 instances = second_level.rescore(instances, image)
         with timer.stage("write"):
+            segmented = SegmentedImage(
+                picture.stem, path.name, image, instances, ensemble.class_names
+            )
             for name in args.save:
-                suffix, write = WRITERS[name]
-                output = picture.with_name(picture.stem + suffix)
-                write(output, image, instances, ensemble.class_names)
+                output = picture.with_name(picture.stem + FORMATS[name].suffix)
+                WRITERS[name](output, segmented)
             write_picture(picture, draw_instances(image, instances))
         return f"{picture}: {summary(instances, ensemble.class_names)}"
 

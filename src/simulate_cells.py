@@ -141,7 +141,7 @@ def draw(task: Task) -> tuple[dict, list[dict]]:
     """Draw and write one image; returns its COCO record and annotations, the latter without ids."""
     import numpy as np
 
-    from cells.exports import write_picture
+    from cells.exports.picture import write_picture
     from simulation.render import render
     from simulation.shapes import CELL_TYPES, random_layout
 

@@ -163,3 +163,31 @@ def label_image(instances: Instances, threshold: float = MASK_THRESHOLD) -> np.n
         (x, y), crop = instances.offsets[i], crops[i]
         labels[y : y + crop.shape[0], x : x + crop.shape[1]][crop] = i + 1
     return labels
+
+
+def visible_crops(instances: Instances, threshold: float = MASK_THRESHOLD) -> list[np.ndarray]:
+    """What `label_image` shows of each instance, without a frame: N boolean arrays [h, w].
+
+    Pixels that an instance of a higher score covers (or an earlier one of the same score) are
+    False. An instance that is covered completely has an empty crop.
+    """
+    crops = binary_crops(instances, threshold)
+    visible = [crop.copy() for crop in crops]
+    sizes = np.array([crop.shape[::-1] for crop in crops], np.int64).reshape(-1, 2)
+    low, high = instances.offsets, instances.offsets + sizes
+    rank = np.empty(len(crops), np.int64)
+    rank[np.argsort(-instances.scores, kind="stable")] = np.arange(len(crops))
+    by_left = np.argsort(low[:, 0], kind="stable")
+    lefts = low[by_left, 0]
+    widest = sizes[:, 0].max(initial=0)
+    for i in range(len(crops)):
+        # only instances that begin less than the widest one's width to the left can reach i
+        first, last = np.searchsorted(lefts, (low[i, 0] - widest, high[i, 0]))
+        others = by_left[first:last]
+        meets = (low[others] < high[i]).all(axis=1) & (high[others] > low[i]).all(axis=1)
+        for j in others[meets & (rank[others] < rank[i])]:
+            start, stop = np.maximum(low[i], low[j]), np.minimum(high[i], high[j])
+            mine = tuple(slice(a, b) for a, b in zip(start - low[i], stop - low[i], strict=True))
+            theirs = tuple(slice(a, b) for a, b in zip(start - low[j], stop - low[j], strict=True))
+            visible[i][mine[::-1]] &= ~crops[j][theirs[::-1]]
+    return visible

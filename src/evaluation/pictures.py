@@ -12,7 +12,7 @@ import numpy as np
 
 from cells.annotations import AnnotatedImage
 from cells.drawing import FONT, MIN_SHORT_SIDE, stretch_contrast
-from cells.exports import write_picture
+from cells.exports.picture import write_picture
 from cells.instances import Instances
 from cells.masks import binary_crops
 from cells.rle import rle_crop

@@ -21,6 +21,7 @@ from cells.masks import (
     rle_areas,
     rle_iou,
     to_rles,
+    visible_crops,
 )
 
 
@@ -148,3 +149,22 @@ def test_instances_are_indexed_together():
     assert instances[instances.scores > 0.6].offsets.tolist() == [[2, 0], [8, 6]]
     with pytest.raises(ValueError, match="different lengths"):
         squares((0, 0), scores=[0.5, 0.6])
+
+
+def test_visible_crops_are_what_the_label_image_shows():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        count = int(rng.integers(0, 25))
+        sizes = rng.integers(1, 9, (count, 2))
+        offsets = rng.integers(0, (40 - 9, 30 - 9), (count, 2))
+        instances = Instances(
+            (30, 40),
+            np.zeros((count, 4), np.float32),
+            rng.choice([0.5, 0.6, 0.7], count).astype(np.float32),  # equal scores, too
+            np.zeros(count, np.int64),
+            [rng.random(size).astype(np.float32) for size in sizes],
+            offsets,
+        )
+        expected = label_image(instances)
+        for i, crop in enumerate(visible_crops(instances)):
+            assert (paste(crop, offsets[i], (30, 40)) == (expected == i + 1)).all()
