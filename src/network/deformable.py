@@ -10,9 +10,10 @@ import network.operators  # noqa: F401  (before mmdet)
 
 import torch
 from mmcv.cnn import CONV_LAYERS
-from mmcv.ops import ModulatedDeformConv2dPack, modulated_deform_conv2d
+from mmcv.ops import ModulatedDeformConv2dPack
 from torch import nn
 from torch.nn import functional as F
+from torchvision.ops import deform_conv2d
 
 CHUNK = 2**12  # output pixels at a time: what they gather should fit into the cache
 
@@ -21,23 +22,21 @@ CHUNK = 2**12  # output pixels at a time: what they gather should fit into the c
 class PortableDCNv2(ModulatedDeformConv2dPack):
     """mmcv's DCNv2 with the same weights; without gradients on a CPU it computes by `gather_conv`.
 
-    mmcv's operator runs on one core of a CPU, 15 times slower, and knows no bfloat16.
+    torchvision's operator, for GPUs and for training, runs on one core of a CPU, 15 times slower,
+    and knows no bfloat16.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve [N, C, H, W] at the offsets that `conv_offset` sees in it."""
         fields = self.conv_offset(x)
-        shape = self.stride, self.padding, self.dilation, self.groups
+        shape = self.stride, self.padding, self.dilation
         if x.is_cuda or torch.is_grad_enabled() or self.groups != self.deform_groups:
-            # mmcv's operator takes float32 in contiguous memory, and does not check the latter
             points = 2 * self.deform_groups * self.weight[0, 0].numel()
             offset, mask = fields.float()[:, :points], fields.float()[:, points:].sigmoid()
-            images = (part.contiguous() for part in (x.float(), offset, mask))
-            weight = self.weight.float().contiguous()
             bias = None if self.bias is None else self.bias.float()
-            out = modulated_deform_conv2d(*images, weight, bias, *shape, self.deform_groups)
+            out = deform_conv2d(x.float(), offset, self.weight.float(), bias, *shape, mask)
             return out.to(x.dtype)
-        return gather_conv(x, fields, self.weight, self.bias, *shape)
+        return gather_conv(x, fields, self.weight, self.bias, *shape, self.groups)
 
     def _load_from_state_dict(self, *args) -> None:
         # mmcv's own renames keys of long ago and announces it for every layer

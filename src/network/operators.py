@@ -1,23 +1,34 @@
 """The operators that mmcv-full would have compiled, answered by torchvision.
 
 mmcv-full, installed without a compiler, is a pure Python package whose `mmcv.ops` look for a module
-`mmcv._ext`. Importing this module puts one in place where no compiled one is installed, so import
+`mmcv._ext`. Importing this module puts one in place where no compiled one can be loaded, so import
 it before anything of mmcv.ops or mmdet. NMS, RoIAlign and modulated deformable convolution, forward
 and backward, come from torchvision on CPU and CUDA; every other operator raises an error that says
-so when it is called.
+so when it is called. A compiled mmcv-full is used as it is.
+
+Names, argument order and keywords of the functions below are those that `mmcv.ops` calls.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import torch
-from torchvision.ops import nms
+import torchvision
 
+EXTENSION = "mmcv._ext"
 TORCHVISION = torch.ops.torchvision
 AVERAGE = 1  # `pool_mode` of mmcv's RoIAlign; 0 is the maximum, which torchvision lacks
+
+
+def _at_least_float32(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """The tensors in float32, or float64 where the first one is: what all devices compute in."""
+    dtype = torch.promote_types(tensors[0].dtype, torch.float32)
+    return [tensor.to(dtype) for tensor in tensors]
 
 
 def _nms(
@@ -27,7 +38,7 @@ def _nms(
     boxes = bboxes.float()
     if offset:
         boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], dim=1)
-    return nms(boxes, scores.float(), iou_threshold)
+    return torchvision.ops.nms(boxes, scores.float(), iou_threshold)
 
 
 def _roi_align_forward(
@@ -44,9 +55,11 @@ def _roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
+    """Fill `output` [K, C, h, w] from `features` [N, C, H, W] at `rois` [K, 5]."""
     if pool_mode != AVERAGE:
-        raise NotImplementedError("RoIAlign of the maximum needs a compiled mmcv-full")
+        raise NotImplementedError("RoIAlign by the maximum needs a compiled mmcv-full")
     size = aligned_height, aligned_width
+    features, rois = _at_least_float32(features, rois)
     output.copy_(
         TORCHVISION.roi_align(features, rois, spatial_scale, *size, sampling_ratio, aligned)
     )
@@ -66,7 +79,9 @@ def _roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
+    """Fill `grad_input` [N, C, H, W] from `grad_output` [K, C, h, w]."""
     size = aligned_height, aligned_width
+    grad_output, rois = _at_least_float32(grad_output, rois)
     grad_input.copy_(
         TORCHVISION._roi_align_backward(
             grad_output, rois, spatial_scale, *size, *grad_input.shape, sampling_ratio, aligned
@@ -93,9 +108,10 @@ def _modulated_deform_conv_forward(
     with_bias: bool,
     **options: int,
 ) -> None:
+    """Fill `output` [N, O, h, w]; `bias` is empty where there is none."""
     bias = bias if with_bias else bias.new_zeros(len(weight))
-    shape = _convolution_shape(options)
-    output.copy_(TORCHVISION.deform_conv2d(features, weight, offset, mask, bias, *shape, True))
+    inputs = _at_least_float32(features, weight, offset, mask, bias)
+    output.copy_(TORCHVISION.deform_conv2d(*inputs, *_convolution_shape(options), True))
 
 
 def _modulated_deform_conv_backward(
@@ -116,14 +132,12 @@ def _modulated_deform_conv_backward(
     with_bias: bool,
     **options: int,
 ) -> None:
+    """Fill the five gradients, each as large as what it belongs to."""
     usual_bias = bias if with_bias else bias.new_zeros(len(weight))
-    shape = _convolution_shape(options)
-    gradients = TORCHVISION._deform_conv2d_backward(
-        grad_output, features, weight, offset, mask, usual_bias, *shape, True
-    )
-    for target, gradient in zip(
-        (grad_features, grad_weight, grad_offset, grad_mask), gradients[:4], strict=True
-    ):
+    inputs = _at_least_float32(grad_output, features, weight, offset, mask, usual_bias)
+    gradients = TORCHVISION._deform_conv2d_backward(*inputs, *_convolution_shape(options), True)
+    targets = [grad_features, grad_weight, grad_offset, grad_mask]
+    for target, gradient in zip(targets, gradients[:4], strict=True):
         target.copy_(gradient)
     if with_bias:
         grad_bias.copy_(gradients[4])
@@ -138,7 +152,20 @@ class _Operators(ModuleType):
     modulated_deform_conv_forward = staticmethod(_modulated_deform_conv_forward)
     modulated_deform_conv_backward = staticmethod(_modulated_deform_conv_backward)
 
-    def __getattr__(self, name: str):
+    def __init__(self) -> None:
+        super().__init__(EXTENSION)
+        # mmcv asks for a loader of its extension to see whether there are operators
+        self.__spec__ = ModuleSpec(EXTENSION, __spec__.loader, origin=__file__)
+
+    def get_compiler_version(self) -> str:
+        """What mmcv records as its compiler."""
+        return f"none; torchvision {torchvision.__version__}"
+
+    def get_compiling_cuda_version(self) -> str:
+        """What mmcv records as the CUDA version of its operators."""
+        return torch.version.cuda or "not available"
+
+    def __getattr__(self, name: str) -> Callable:
         if name.startswith("__"):
             raise AttributeError(name)
 
@@ -151,5 +178,15 @@ class _Operators(ModuleType):
         return absent
 
 
-if importlib.util.find_spec("mmcv._ext") is None:
-    sys.modules["mmcv._ext"] = _Operators("mmcv._ext")
+def put_in_place() -> None:
+    """Answer `mmcv._ext` by torchvision unless a compiled one can be loaded.
+
+    One that was compiled against another torch cannot: its symbols are missing.
+    """
+    try:
+        importlib.import_module(EXTENSION)
+    except ImportError:
+        sys.modules[EXTENSION] = _Operators()
+
+
+put_in_place()
