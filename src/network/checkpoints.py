@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import json
+import math
+import warnings
 import zipfile
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import mmdet
 import torch
 from torch import nn
 
+from network.descriptions import check_class_names, check_inference, check_model
+from network.models import forget_pretrained
 from utils.script import InputError, atomic_path
 
 CHECKPOINT_FORMAT = "cell-instance-segmentation/1"
-DESCRIPTION = {"model", "inference", "class_names"}  # of `meta`, see `describe_model`
+REMEDY = "use a checkpoint written by train_cis.py"
+LARGEST_RATIO = 200  # of unpacked to packed size; weights hardly shrink, a bomb does a thousandfold
 
 
 def describe_model(
     model_config: dict, inference: dict, class_names: Sequence[str], **extra: object
 ) -> dict:
-    """The `meta` of a checkpoint: all that is needed to build and run the model, as plain data."""
+    """The `meta` of a checkpoint: all that is needed to build and run the model, as plain data.
+
+    Pretrained weights that the config names are left out: the checkpoint brings its own.
+
+    Raises:
+        InputError: the config has something that no checkpoint may have.
+    """
+    model_config = deepcopy(model_config)
+    forget_pretrained(model_config)
+    try:
+        check_model(json.loads(json.dumps(model_config)), len(class_names))
+        check_inference(json.loads(json.dumps(inference)))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"--config: checkpoints of it could not be read ({error}); see MODEL_TYPES in "
+            "src/network/descriptions.py"
+        ) from error
     return {
         "format": CHECKPOINT_FORMAT,
         "model": json.dumps(model_config),
@@ -48,37 +70,64 @@ def _deflate(path: Path) -> None:
             archive.writestr(name, content)
 
 
-def _is_uncompressed(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
-
-
 def load_checkpoint(path: str | Path) -> dict:
     """Read a self-describing checkpoint onto the CPU without executing anything in it.
 
+    Returns:
+        `meta`, checked (see descriptions.py); `state_dict`, tensors by name; and what else it has.
+
     Raises:
-        InputError: missing, not readable as plain data, or without model description.
+        InputError: missing, not readable as plain data, or without a description that may be used.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint file; check the path")
     try:
-        # mapped into memory, weights are read when they are used, and take no memory of their own
-        checkpoint = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=_is_uncompressed(path)
-        )
+        checkpoint = _read(path)
     except Exception as error:  # torch raises many kinds for damaged or foreign files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path}: not a readable checkpoint ({reason}); use one written by train_cis.py"
-        ) from error
+        raise InputError(f"{path}: not a readable checkpoint ({reason}); {REMEDY}") from error
     meta = checkpoint.get("meta") if isinstance(checkpoint, dict) else None
-    described = isinstance(meta, dict) and meta.get("format") == CHECKPOINT_FORMAT
-    if not (described and DESCRIPTION <= meta.keys() and "state_dict" in checkpoint):
-        raise InputError(
-            f"{path}: carries no model description; use a checkpoint written by train_cis.py"
-        )
+    if not isinstance(meta, dict) or meta.get("format") != CHECKPOINT_FORMAT:
+        raise InputError(f"{path}: carries no model description; {REMEDY}")
+    try:
+        _check_content(meta, checkpoint.get("state_dict"))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"{path}: no usable checkpoint ({reason}); {REMEDY}") from error
     return checkpoint
+
+
+def _read(path: Path) -> object:
+    """The content of torch's zip file, as plain data and tensors."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    if sum(entry.file_size for entry in entries) > LARGEST_RATIO * path.stat().st_size:
+        raise ValueError("it unpacks to far more than weights can")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about archives of TorchScript, which are refused
+        # mapped into memory, weights are read when they are used, and take no memory of their own
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=stored)
+
+
+def _check_content(meta: dict, state_dict: object) -> None:
+    """Raises KeyError, TypeError, ValueError or RecursionError where something does not fit."""
+    check_class_names(meta["class_names"])
+    check_model(json.loads(meta["model"]), len(meta["class_names"]))
+    check_inference(json.loads(meta["inference"]))
+    if not isinstance(state_dict, dict) or not state_dict:
+        raise ValueError("no weights in it")
+    for name, value in state_dict.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise TypeError(f"{name!r:.60} is no tensor of weights")
+        if value.layout != torch.strided or value.is_complex() or value.is_quantized:
+            raise TypeError(f"{name!r:.60} is an unusual tensor")
+        if value.device.type != "cpu" or value.numel() > value.untyped_storage().nbytes():
+            raise ValueError(f"{name!r:.60} has fewer numbers than it says")
+        # one pass over the weights: a sum is finite only if all its terms are
+        if value.is_floating_point() and not math.isfinite(value.sum(dtype=torch.float32)):
+            raise ValueError(f"{name!r:.60} holds numbers that are not finite")
 
 
 def load_weights(

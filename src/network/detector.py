@@ -21,10 +21,13 @@ from cells.images import resize
 from cells.instances import Boxes
 from network.acceleration import accelerate
 from network.checkpoints import load_checkpoint, load_weights
+from network.descriptions import parameter_limit
 from network.models import build_model
 from network.scale import network_scale
+from utils.script import InputError
 
 MASK_CHUNK = 128  # boxes that the mask head takes at a time; bounds the memory
+TRIAL_SIDE = 32  # pixels of the image that a model is tried on
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,38 @@ class Detector:
         """Build the model that a checkpoint describes, take its weights, and make it fast.
 
         Raises:
-            InputError: the weights of `path` do not fit the description.
+            InputError: the weights of `path` do not fit the description, or the model cannot run.
         """
-        meta = checkpoint["meta"]
-        model = build_model(json.loads(meta["model"]))
-        load_weights(model, checkpoint["state_dict"], path, assign=True)
-        accelerate(model.to(device).eval(), dtype, compile)
-        return cls(model, json.loads(meta["inference"]), meta["class_names"], device)
+        meta, weights = checkpoint["meta"], checkpoint["state_dict"]
+        with parameter_limit(sum(value.numel() for value in weights.values())):
+            model = build_model(json.loads(meta["model"]), str(path))
+        load_weights(model, weights, path, assign=True)
+        inference = json.loads(meta["inference"])
+        detector = cls(model.to(device), inference, meta["class_names"], device)
+        detector._try(path)
+        accelerate(model, dtype, compile)
+        return detector
+
+    def _try(self, path: str | Path) -> None:
+        """Run every part once: a description of known types can still hold impossible numbers.
+
+        Raises:
+            InputError: one of them fails.
+        """
+        trial = Detector(
+            self.model, {**self.inference, "scale": 1.0}, self.class_names, self.device
+        )
+        try:
+            image = np.zeros((TRIAL_SIDE, TRIAL_SIDE, 3), np.uint8)
+            (features,) = trial.features([trial.prepare(image)])
+            trial.boxes(features, trial.proposals(features))
+            box = np.array([[0, 0, TRIAL_SIDE, TRIAL_SIDE]], np.float32)
+            trial.mask_probabilities(features, box, np.zeros(1, np.int64))
+        except Exception as error:  # mmdet raises whatever its modules raise
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"{path}: its model cannot be run ({reason}); use a checkpoint of train_cis.py"
+            ) from error
 
     def prepare(self, image: np.ndarray, image_scale: float = 1.0) -> NetworkInput:
         """Resize to the training's scale and normalise.

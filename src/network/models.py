@@ -19,8 +19,12 @@ from network.modules import split_attention
 from utils.script import InputError
 
 
-def build_model(model_config: dict) -> nn.Module:
+def build_model(model_config: dict, source: str = "--config") -> nn.Module:
     """Build a detector with a mask head from an mmdet `model` config, with random weights.
+
+    Args:
+        model_config: of one's own; one out of a file has to be checked first (descriptions.py).
+        source: the file or flag that it comes from, for messages.
 
     Raises:
         InputError: the config is not one of a detector with boxes and masks.
@@ -30,11 +34,11 @@ def build_model(model_config: dict) -> nn.Module:
         model = build_detector(model_config)
     except Exception as error:  # mmdet raises whatever its modules raise
         raise InputError(
-            f"model config: mmdet cannot build it ({error}); check --config"
+            f"{source}: mmdet cannot build its model ({error}); correct the `model` in it"
         ) from error
     if not (getattr(model, "with_mask", False) and getattr(model, "with_rpn", False)):
         raise InputError(
-            f"model config: {type(model).__name__} is not a two-stage detector with a mask head; "
+            f"{source}: {type(model).__name__} is not a two-stage detector with a mask head; "
             "use one such as Mask R-CNN"
         )
     for module in model.modules():

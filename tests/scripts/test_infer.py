@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import roifile
 import tifffile
+import torch
 from helpers import assert_one_line_error
 from pycocotools import mask as coco_mask
 
@@ -134,16 +135,18 @@ def test_bad_options_end_with_one_line(run, tmp_path, options, parts):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_checkpoint_cannot_run_code(run, tmp_path):
-    import pickle
-
-    class Hostile:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "executed"), "w"))
-
-    (tmp_path / "x.pth").write_bytes(pickle.dumps({"meta": Hostile(), "state_dict": {}}))
-    assert_one_line_error(infer(run, tmp_path / "out", "--weights", tmp_path / "x.pth"), "x.pth")
-    assert not (tmp_path / "executed").exists()
+def test_a_checkpoint_cannot_run_code(run, untrained, tmp_path):
+    """A name that mmcv would evaluate; tests/network/test_hostile_checkpoints.py has more ways."""
+    mark = tmp_path / "executed"
+    checkpoint = torch.load(untrained("tiny_resnest"), weights_only=True)
+    model = json.loads(checkpoint["meta"]["model"])
+    model["test_cfg"]["rpn"]["nms"]["type"] = f"(lambda *a, **k: open({str(mark)!r}, 'w'))"
+    checkpoint["meta"]["model"] = json.dumps(model)
+    torch.save(checkpoint, tmp_path / "x.pth")
+    done = infer(run, tmp_path / "out", "--weights", tmp_path / "x.pth")
+    assert_one_line_error(done, "x.pth", "not among those that are built")
+    assert not mark.exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
