@@ -29,7 +29,7 @@ MODEL_TYPES = frozenset(
     BBoxHead ConvFCBBoxHead Shared2FCBBoxHead Shared4Conv1FCBBoxHead ProbabilityBBoxHead
     FCNMaskHead CoarseMaskHead MaskPointHead
     AnchorGenerator DeltaXYWHBBoxCoder UpperClampedBBoxCoder
-    MaxIoUAssigner BboxOverlaps2D BlockedBboxOverlaps2D
+    MaxIoUAssigner SparingAssigner BboxOverlaps2D BlockedBboxOverlaps2D
     RandomSampler OHEMSampler InstanceBalancedPosSampler IoUBalancedNegSampler CombinedSampler
     CrossEntropyLoss FocalLoss L1Loss SmoothL1Loss BalancedL1Loss
     IoULoss BoundedIoULoss GIoULoss DIoULoss CIoULoss DiceLoss
