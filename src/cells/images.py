@@ -1,73 +1,171 @@
-"""Reading images of any kind into what the networks take: uint8 BGR."""
+"""`CellImage`: one image as it is in the file and as the models know it (uint8 BGR)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
-import tifffile
 from PIL import Image
 
+from cells.grey import AS_STORED, GreyRule, grey_map, looks_inverted, statistics
+from cells.planes import Plane, PlaneChoice, choose_planes
+from cells.projections import plane_reader
+from cells.readers.open_file import open_volume
+from cells.readers.volume import Volume, Window
 from utils.script import InputError
 
-# Deeper images are stretched between these percentiles: a few hot pixels do not darken the rest.
-DEPTH_PERCENTILES = (0.1, 99.9)
+# Grey values are judged by this many windows of this many pixels a side, evenly spread.
+SAMPLE_GRID, SAMPLE_SIDE = 6, 160
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Read PNG, JPEG, TIFF or BMP; grey, RGB or RGBA; 8 or 16 bit or float.
+@dataclass(frozen=True)
+class ImageOptions:
+    """How a user wants images to be read.
 
-    Grey becomes three equal channels, an alpha channel is dropped. 8-bit values stay as they are;
-    deeper images are rescaled linearly from their own 0.1 to 99.9 percentiles to 0..255.
+    Attributes:
+        choice: planes of files with several.
+        invert: the contrast is the other way round than in the training images.
+        pixel_size: micrometres per pixel instead of what the files say.
+    """
 
-    Returns:
-        uint8 [height, width, 3], channels blue, green, red.
+    choice: PlaneChoice = PlaneChoice()
+    invert: bool = False
+    pixel_size: float | None = None
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """An image to be read: a file, and which of its planes.
+
+    Attributes:
+        path: the file.
+        plane: of it.
+    """
+
+    path: Path
+    plane: Plane
+
+
+class CellImage:
+    """One image of one file: raw values of every channel, and what the models are shown.
+
+    Nothing is kept in memory but what `pixels` returns; windows are read from the file, as far as
+    its kind allows.
+
+    Attributes:
+        path: the file.
+        suffix: `_t3_z0` or so for the names of results; empty where the file holds one image.
+        axes: of the file, for example `T=4 C=2 Y=520 X=704`.
+        shape: (height, width) in pixels.
+        dtype: of the raw values.
+        channels: name of each channel; one empty name for a grey image without names.
+        pixel_size: micrometres per pixel, where it is known.
+        grey: the line from the raw values to what the models know.
+        notes: what the user should know about the image, one sentence each.
+    """
+
+    def __init__(self, volume: Volume, plane: Plane, rule: GreyRule, options: ImageOptions) -> None:
+        """Choose the values; reads a sample of the image.
+
+        Raises:
+            InputError: the values are complex numbers, or the file is damaged.
+        """
+        if volume.dtype.kind not in "buif":
+            raise InputError(f"{volume.path}: values of type {volume.dtype}; save real numbers")
+        self._volume = volume
+        self._read, channels = plane_reader(volume, plane)
+        self.path = volume.path
+        self.suffix = plane.suffix
+        self.axes = volume.describe_axes()
+        self.shape = volume.shape
+        self.dtype = volume.dtype
+        self.channels = channels
+        self.pixel_size = options.pixel_size or volume.pixel_size
+        self._shown = _shown_channels(volume, plane)
+        sample = self._sample()
+        if volume.colour and _is_grey(sample):
+            self.channels, self._shown = ("",), [0]
+        sample = sample[:, self._shown]
+        self.grey = grey_map(sample, rule, options.invert)
+        self.notes = _notes(sample, rule, options.invert)
+
+    def read_window(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """Raw values, [y1 - y0, x1 - x0, channels]; the window lies inside the image."""
+        return self._read(Window(y0, y1, x0, x1))[:, :, : len(self.channels)]
+
+    def window(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """What the models are shown of a window: uint8 [y1 - y0, x1 - x0, 3], BGR."""
+        shown = self.grey(self.read_window(y0, y1, x0, x1)[:, :, self._shown])
+        return np.ascontiguousarray(np.broadcast_to(shown, (*shown.shape[:2], 3)))
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """The whole image as the models know it: uint8 [height, width, 3], BGR."""
+        return self.window(0, self.shape[0], 0, self.shape[1])
+
+    def _sample(self) -> np.ndarray:
+        """Raw values, [N, channels], of the whole or of evenly spread windows."""
+        height, width = self.shape
+        rows, columns = (_spread(side) for side in (height, width))
+        parts = [
+            self._read(Window(*row, *column)).reshape(-1, max(len(self.channels), 1))
+            for row in rows
+            for column in columns
+        ]
+        return np.concatenate(parts)
+
+
+def find_images(path: str | Path, choice: PlaneChoice) -> list[ImageSource]:
+    """The images that a file holds for the user; of the file only the description is read.
 
     Raises:
-        InputError: the file is missing, empty, unreadable, or not a single two-dimensional image.
+        InputError: the file cannot be read, or has several planes and none was chosen.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such image file; check the path")
-    image = _decode(path)
-    if image.dtype != np.uint8:
-        image = _to_uint8(image)
-    if image.ndim == 2:
-        image = image[:, :, None]
-    if image.shape[2] in (1, 2):  # grey, grey with alpha
-        image = np.repeat(image[:, :, :1], 3, axis=2)
-    return np.ascontiguousarray(image[:, :, :3])
+    return [ImageSource(path, plane) for plane in choose_planes(open_volume(path), choice)]
 
 
-def _decode(path: Path) -> np.ndarray:
-    """Pixels as stored, [height, width] or [height, width, channels] with colours in BGR order."""
-    remedy = "convert it to PNG, JPEG, TIFF or BMP with one grey or colour image in the file"
-    if path.suffix.lower() in (".tif", ".tiff"):
-        try:
-            image = np.squeeze(tifffile.imread(path))
-        except Exception as error:  # tifffile raises many kinds for broken files
-            raise InputError(f"{path}: unreadable TIFF ({error}); {remedy}") from error
-        if image.ndim == 3 and image.shape[0] in (3, 4) and image.shape[2] not in (3, 4):
-            image = np.moveaxis(image, 0, 2)  # planar colours
-        if image.ndim == 3 and image.shape[2] in (3, 4):
-            image = image[:, :, [2, 1, 0]]
-    else:
-        data = np.fromfile(path, np.uint8)  # imread cannot open every Unicode path
-        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-        if image is None:
-            raise InputError(f"{path}: unreadable or empty image file; {remedy}")
-    if image.size == 0 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] > 4):
-        raise InputError(f"{path}: shape {image.shape} is not one two-dimensional image; {remedy}")
-    return image
+def open_image(
+    source: ImageSource, rule: GreyRule = AS_STORED, options: ImageOptions | None = None
+) -> CellImage:
+    """Open one image.
+
+    Args:
+        source: what `find_images` returned.
+        rule: how the models' grey values are.
+        options: of the user.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    return CellImage(open_volume(source.path), source.plane, rule, options or ImageOptions())
 
 
-def _to_uint8(image: np.ndarray) -> np.ndarray:
-    """Linear stretch of any real dtype to 0..255; a constant image becomes 0."""
-    values = np.nan_to_num(image.astype(np.float32))
-    low, high = np.percentile(values, DEPTH_PERCENTILES)
-    scale = 255.0 / (high - low) if high > low else 0.0
-    return np.clip((values - low) * scale, 0, 255).round().astype(np.uint8)
+def read_image(path: str | Path, rule: GreyRule = AS_STORED) -> np.ndarray:
+    """The image of a file that holds one, as the models know it.
+
+    Args:
+        path: PNG, JPEG, BMP, TIFF or of another kind that `open_volume` knows.
+        rule: how the models' grey values are.
+
+    Returns:
+        uint8 [height, width, 3], BGR; grey images have three equal channels.
+
+    Raises:
+        InputError: the file is missing, unreadable, or has several planes.
+    """
+    (source,) = find_images(path, PlaneChoice())
+    return open_image(source, rule).pixels
+
+
+def image_shape(path: str | Path) -> tuple[int, int]:
+    """(height, width) of the image of a file that holds one."""
+    volume = open_volume(path)
+    choose_planes(volume, PlaneChoice())
+    return volume.shape
 
 
 def resize(image: np.ndarray, size: tuple[int, int], library: str) -> np.ndarray:
@@ -85,3 +183,35 @@ def resize(image: np.ndarray, size: tuple[int, int], library: str) -> np.ndarray
     if library == "pillow":
         return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+
+
+def _shown_channels(volume: Volume, plane: Plane) -> list[int]:
+    """Which of the channels the models are shown: one, or blue, green and red."""
+    if plane.channel is not None:
+        return [plane.index[plane.channel]]
+    if not volume.colour:
+        return [0]
+    return [2, 1, 0] if plane.colour is None else [plane.colour]
+
+
+def _is_grey(sample: np.ndarray) -> bool:
+    return bool((sample[:, 0] == sample[:, 1]).all() and (sample[:, 0] == sample[:, 2]).all())
+
+
+def _notes(sample: np.ndarray, rule: GreyRule, invert: bool) -> list[str]:
+    notes = []
+    if sample.dtype.kind == "f":
+        bad = 1 - np.isfinite(sample).mean()
+        if bad:
+            notes.append(f"{bad:.2%} of the values are not finite; they count as background")
+    if not invert and looks_inverted(statistics(sample), rule):
+        notes.append("the contrast looks inverted against the training images'; try --invert")
+    return notes
+
+
+def _spread(side: int) -> list[tuple[int, int]]:
+    """Intervals of a side that are sampled: all of it, or some evenly spread."""
+    if side <= SAMPLE_GRID * SAMPLE_SIDE:
+        return [(0, side)]
+    starts = np.linspace(0, side - SAMPLE_SIDE, SAMPLE_GRID).astype(int)
+    return [(int(start), int(start) + SAMPLE_SIDE) for start in starts]

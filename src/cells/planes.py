@@ -1,0 +1,159 @@
+"""Which planes of a file are segmented: what the user chose against the axes that the file has."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cells.readers.volume import COLOURS, Volume
+from utils.script import InputError
+
+PROJECTIONS = ("max", "mean", "focus")
+FLAGS = {"C": "--channel N|NAME", "Z": "--z N|max|mean|focus", "T": "--frames A:B"}
+
+
+@dataclass(frozen=True)
+class PlaneChoice:
+    """What the user asks for of files with several planes; numbers count from 0.
+
+    Attributes:
+        channel: number or name of the channel that the models look at.
+        z: number of a plane, or how all become one: `max`, `mean`, or `focus`, the sharpest.
+        frames: (first, end) of the time points, the end excluded; None in either: no limit.
+        every_plane: one result for each plane of the axes that nothing was chosen of.
+    """
+
+    channel: str | None = None
+    z: str | None = None
+    frames: tuple[int | None, int | None] | None = None
+    every_plane: bool = False
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One image to segment out of a file.
+
+    Attributes:
+        index: position on each axis of `Volume.sizes` except for a projected one.
+        channel: letter of the axis whose planes are channels of this image; None without.
+        projection: of `PROJECTIONS` with the letter of its axis; None without.
+        colour: which colour the models look at (0 red, 1 green, 2 blue); None: all, or grey.
+        suffix: `_t3_z0` or so, for the names of results; empty where the file is one image.
+    """
+
+    index: Mapping[str, int] = field(default_factory=dict)
+    channel: str | None = None
+    projection: tuple[str, str] | None = None
+    colour: int | None = None
+    suffix: str = ""
+
+
+def choose_planes(volume: Volume, choice: PlaneChoice) -> list[Plane]:
+    """The images of a file that the user wants.
+
+    An axis that the file does not name (I, Q) is taken for the one that was asked for.
+
+    Raises:
+        InputError: several planes and no choice, or one that the file does not have.
+    """
+    roles = _roles(volume, choice)
+    ranges: dict[str, list[int]] = {}
+    projection = None
+    colour = None if "C" in roles or not choice.channel else _colour(volume, choice.channel)
+    for axis, size in volume.sizes.items():
+        role = roles.get(axis)
+        if role == "C" and choice.channel:
+            ranges[axis] = [_channel(volume, size, choice.channel)]
+        elif role == "Z" and choice.z in PROJECTIONS:
+            projection = (choice.z, axis)
+        elif role == "Z" and choice.z:
+            ranges[axis] = [_number(volume, "--z", choice.z, size)]
+        elif role == "T" and choice.frames:
+            ranges[axis] = _frames(volume, choice.frames, size)
+        else:
+            ranges[axis] = list(range(size))
+    _check_chosen(volume, ranges, roles, choice)
+    return [
+        Plane(
+            index=dict(zip(ranges, position, strict=True)),
+            channel=next((axis for axis, role in roles.items() if role == "C"), None),
+            projection=projection,
+            colour=colour,
+            suffix=_suffix(volume, ranges, position),
+        )
+        for position in itertools.product(*ranges.values())
+    ]
+
+
+def _roles(volume: Volume, choice: PlaneChoice) -> dict[str, str]:
+    """The role (C, Z or T) of each axis that has one."""
+    roles = {axis: axis for axis in volume.sizes if axis in FLAGS}
+    unnamed = [axis for axis in volume.sizes if axis in "IQ"]
+    asked = {"C": choice.channel, "Z": choice.z, "T": choice.frames}
+    if volume.colour:
+        del asked["C"]
+    for role, wanted in asked.items():
+        if wanted and role not in roles.values() and unnamed:
+            roles[unnamed.pop(0)] = role
+    return roles
+
+
+def _check_chosen(
+    volume: Volume, ranges: Mapping[str, list], roles: Mapping[str, str], choice: PlaneChoice
+) -> None:
+    several = [axis for axis, positions in ranges.items() if len(positions) > 1]
+    open_axes = [axis for axis in several if not (roles.get(axis) == "T" and choice.frames)]
+    if not open_axes or choice.every_plane:
+        return
+    flags = [FLAGS[roles[axis]] for axis in open_axes if axis in roles]
+    if any(axis not in roles for axis in open_axes):
+        flags += [flag for role, flag in FLAGS.items() if role not in roles.values()]
+    names = f" (channels {', '.join(volume.channel_names)})" if volume.channel_names else ""
+    raise InputError(
+        f"{volume.path}: has several planes, {volume.describe_axes()}{names}; choose with "
+        f"{' and '.join(dict.fromkeys(flags))}, or take --every_plane"
+    )
+
+
+def _channel(volume: Volume, size: int, wanted: str) -> int:
+    names = [name.lower() for name in volume.channel_names]
+    if wanted.lower() in names:
+        return names.index(wanted.lower())
+    return _number(volume, "--channel", wanted, size, volume.channel_names)
+
+
+def _colour(volume: Volume, wanted: str) -> int | None:
+    if not volume.colour:
+        _number(volume, "--channel", wanted, 1)
+        return None
+    if wanted.lower() in COLOURS:
+        return COLOURS.index(wanted.lower())
+    return _number(volume, "--channel", wanted, 3, COLOURS)
+
+
+def _number(volume: Volume, flag: str, wanted: str, size: int, names: tuple[str, ...] = ()) -> int:
+    if wanted.isdecimal() and int(wanted) < size:
+        return int(wanted)
+    there = "only 0" if size == 1 else f"0 to {size - 1}"
+    known = f" ({', '.join(names)})" if names else ""
+    raise InputError(f"{volume.path}: {flag} {wanted} is not in the file; it has {there}{known}")
+
+
+def _frames(volume: Volume, frames: tuple[int | None, int | None], size: int) -> list[int]:
+    chosen = list(range(size))[slice(*frames)]
+    if not chosen:
+        first, end = ("" if side is None else side for side in frames)
+        raise InputError(
+            f"{volume.path}: --frames {first}:{end} holds none of its frames, 0 to {size - 1}"
+        )
+    return chosen
+
+
+def _suffix(volume: Volume, ranges: Mapping[str, list], position: tuple[int, ...]) -> str:
+    """Names the positions on axes of which several are taken, wide enough to sort."""
+    return "".join(
+        f"_{axis.lower()}{at:0{len(str(volume.sizes[axis] - 1))}d}"
+        for (axis, positions), at in zip(ranges.items(), position, strict=True)
+        if len(positions) > 1
+    )

@@ -1,0 +1,28 @@
+"""`open_volume`: the reader of a file by its suffix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cells.readers.pictures import open_picture
+from cells.readers.tiff import open_tiff
+from cells.readers.volume import Volume
+from utils.script import InputError
+
+TIFF_SUFFIXES = (".tif", ".tiff", ".lsm", ".btf")
+
+
+def open_volume(path: str | Path) -> Volume:
+    """Open an image file of any kind.
+
+    Raises:
+        InputError: the file is missing, empty, damaged, of an unknown kind, or promises more
+            pixels than it can hold.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such image file; check the path")
+    if not path.stat().st_size:
+        raise InputError(f"{path}: empty image file; copy it again")
+    suffix = path.suffix.lower()
+    return open_tiff(path) if suffix in TIFF_SUFFIXES else open_picture(path)

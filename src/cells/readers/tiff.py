@@ -1,0 +1,128 @@
+"""TIFF of any kind: plain, ImageJ, OME, tiled, planar; axes as the file names them."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from tifffile import PHOTOMETRIC, TiffFile, TiffPageSeries
+
+from cells.readers.tiff_metadata import channel_names, pixel_size
+from cells.readers.tiff_segments import segment_reader
+from cells.readers.volume import Reader, Volume, Window, array_reader, check_size
+from utils.script import InputError
+
+REMEDY = "save it again as TIFF or PNG with the program that made it"
+ALPHA = (1, 2)  # values of the tag ExtraSamples: associated and unassociated
+COLOUR = (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR)
+POSITION = "P"
+
+
+def open_tiff(path: Path) -> Volume:
+    """Read a TIFF's description; of its pixels only what is asked for later.
+
+    Raises:
+        InputError: no TIFF, damaged, or without two-dimensional images.
+    """
+    tif = None
+    try:
+        tif = TiffFile(path)
+        volume = _volume(path, tif)
+    except Exception as error:  # tifffile raises many kinds for broken files
+        if tif is not None:
+            tif.close()
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: unreadable TIFF ({error}); {REMEDY}") from error
+    weakref.finalize(volume, tif.close)
+    return volume
+
+
+def _volume(path: Path, tif: TiffFile) -> Volume:
+    positions = _largest_alike(tif.series)
+    series = positions[0]
+    axes, page = series.axes, series.keyframe
+    if not {"Y", "X"} <= set(axes) or not series.size:
+        raise InputError(f"{path}: axes {axes or 'none'} are not those of an image; {REMEDY}")
+    if page.photometric == PHOTOMETRIC.SEPARATED:
+        raise InputError(f"{path}: colours for print (CMYK); save it as RGB or grey")
+    check_size(path, series.shape, series.nbytes)
+    readers = [_reader(path, tif, one) for one in positions]
+    read = readers[0] if len(readers) == 1 else _by_position(readers)
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
+        read = _inverted(read, series.dtype, page.bitspersample)
+    lengths = {POSITION: len(readers), **dict(zip(axes, series.shape, strict=True))}
+    colour = lengths.get("S", 1) >= 3 and page.photometric in COLOUR
+    if colour:
+        read = _samples(read, slice(3))
+    elif "S" in axes:
+        grey = lengths["S"] - sum(extra in ALPHA for extra in page.extrasamples)
+        lengths, read = _samples_as_channels(lengths, read, max(grey, 1))
+    sizes = {axis: n for axis, n in lengths.items() if axis not in "YXS" and n > 1}
+    return Volume(
+        path=path,
+        shape=(lengths["Y"], lengths["X"]),
+        dtype=np.dtype(series.dtype).newbyteorder("="),
+        sizes=sizes,
+        colour=colour,
+        read=read,
+        channel_names=channel_names(tif, sizes.get("C", 1)),
+        pixel_size=pixel_size(tif),
+    )
+
+
+def _largest_alike(series: Sequence[TiffPageSeries]) -> list[TiffPageSeries]:
+    """The largest image of the file, and all that are like it: positions of the stage."""
+    largest = max(series, key=lambda one: one.size)
+    kind = (largest.axes, largest.shape, largest.dtype)
+    return [one for one in series if (one.axes, one.shape, one.dtype) == kind]
+
+
+def _reader(path: Path, tif: TiffFile, series: TiffPageSeries) -> Reader:
+    """Reads mapped memory, or the strips or tiles of a window, or else the whole at once."""
+    if series.dataoffset is not None and series.transform is None:
+        dtype = np.dtype(tif.byteorder + np.dtype(series.dtype).char)
+        shape = tuple(series.shape)
+        mapped = np.memmap(path, dtype, "r", series.dataoffset, shape)
+        return array_reader(mapped, series.axes)
+    return segment_reader(path, tif, series) or array_reader(series.asarray(), series.axes)
+
+
+def _by_position(readers: Sequence[Reader]) -> Reader:
+    def read(index: Mapping[str, int], window: Window) -> np.ndarray:
+        return readers[index.get(POSITION, 0)](index, window)
+
+    return read
+
+
+def _inverted(read: Reader, dtype: np.dtype, bits: int) -> Reader:
+    """Files in which 0 is white: as the others, brighter is more."""
+    highest = 2**bits - 1 if np.dtype(dtype).kind == "u" else 0
+
+    def read_inverted(index: Mapping[str, int], window: Window) -> np.ndarray:
+        values = read(index, window)
+        return ~values if values.dtype.kind == "b" else values.dtype.type(highest) - values
+
+    return read_inverted
+
+
+def _samples(read: Reader, samples: slice | int) -> Reader:
+    def read_samples(index: Mapping[str, int], window: Window) -> np.ndarray:
+        return np.ascontiguousarray(read(index, window)[:, :, samples])
+
+    return read_samples
+
+
+def _samples_as_channels(
+    lengths: Mapping[str, int], read: Reader, count: int
+) -> tuple[dict[str, int], Reader]:
+    """Grey values stored side by side that are no colours: the channels of the image."""
+
+    def read_channel(index: Mapping[str, int], window: Window) -> np.ndarray:
+        return _samples(read, index.get("C", 0))(index, window)
+
+    if "C" in lengths or count == 1:
+        return dict(lengths), _samples(read, 0)
+    return {**lengths, "C": count}, read_channel

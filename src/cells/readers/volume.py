@@ -1,0 +1,104 @@
+"""`Volume`: the pixels of one image file with named axes, none of them read yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.script import InputError
+
+# What no file of this size holds: the best compression of an even image is about 1 to 1000.
+LEAST_BYTES, LARGEST_RATIO = 2**30, 2000
+
+COLOURS = ("red", "green", "blue")
+
+
+class Window(NamedTuple):
+    """Rows y0 to y1 and columns x0 to x1 of a plane, the ends excluded."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+
+# From the position on each axis of `Volume.sizes` and a window to raw values: [height, width], or
+# [height, width, 3] in the order red, green, blue.
+Reader = Callable[[Mapping[str, int], Window], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One image file.
+
+    Attributes:
+        path: the file.
+        shape: (height, width) of a plane in pixels.
+        dtype: of the raw values.
+        sizes: length of every further axis by its letter, in the order of the file: T time, Z
+            depth, C channel, and the file format's letters for others (P position, I or Q where
+            the file does not say); those of length 1 are left out.
+        colour: a plane has red, green and blue.
+        read: raw values of a window of one plane.
+        channel_names: of C, where the file has them; empty otherwise.
+        pixel_size: micrometres per pixel, where the file says it.
+    """
+
+    path: Path
+    shape: tuple[int, int]
+    dtype: np.dtype
+    sizes: Mapping[str, int]
+    colour: bool
+    read: Reader
+    channel_names: tuple[str, ...] = ()
+    pixel_size: float | None = None
+
+    def describe_axes(self) -> str:
+        """For example `T=4 C=2 Y=520 X=704`."""
+        sizes = {**self.sizes, "Y": self.shape[0], "X": self.shape[1]}
+        return " ".join(f"{axis}={size}" for axis, size in sizes.items())
+
+
+def array_reader(array: np.ndarray, axes: str) -> Reader:
+    """A reader of an array in memory or mapped from a file.
+
+    Args:
+        array: with one axis for each letter of `axes`.
+        axes: letters, with Y and X; S is colours.
+    """
+
+    def read(index: Mapping[str, int], window: Window) -> np.ndarray:
+        rows, columns = window.slices
+        where = {"Y": rows, "X": columns, "S": slice(None)}
+        part = array[tuple(where.get(axis, index.get(axis, 0)) for axis in axes)]
+        order = [axis for axis in axes if axis in "YXS"]
+        part = part.transpose([order.index(axis) for axis in "YXS" if axis in order])
+        return np.ascontiguousarray(part, part.dtype.newbyteorder("="))
+
+    return read
+
+
+def check_size(path: Path, shape: Sequence[int], count: int) -> None:
+    """Raise an `InputError` for a header that promises far more than the file can hold.
+
+    Args:
+        path: the file.
+        shape: what its header says.
+        count: bytes of all pixels of that shape.
+    """
+    held = path.stat().st_size
+    if count > max(LEAST_BYTES, LARGEST_RATIO * held):
+        sides = " x ".join(map(str, shape))
+        raise InputError(
+            f"{path}: its header promises {sides} values, but the file has {held} bytes; "
+            "copy or save it again"
+        )
