@@ -12,7 +12,8 @@ import argparse
 import json
 from pathlib import Path
 
-from utils.script import InputError, quiet_libraries, run_script
+from utils.options import scores_by_class
+from utils.script import quiet_libraries, run_script
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,7 +36,9 @@ def main(args: argparse.Namespace) -> None:
     checkpoint = load_checkpoint(args.input)
     meta = checkpoint["meta"]
     inference = json.loads(meta["inference"])
-    inference["confidence"].update(parse_confidence(args.confidence, meta["class_names"]))
+    inference["confidence"].update(
+        scores_by_class(args.confidence, meta["class_names"], "--confidence")
+    )
     if args.short_side:
         inference = with_short_side(inference, args.short_side)
     meta["inference"] = json.dumps(inference)
@@ -47,26 +50,6 @@ def main(args: argparse.Namespace) -> None:
     }
     save_checkpoint(args.output, {"meta": meta, "state_dict": state}, compress=True)
     print(f"{args.output}: {Path(args.output).stat().st_size / 1e6:.1f} MB")
-
-
-def parse_confidence(pairs: list[str], class_names: list[str]) -> dict[str, float]:
-    """`CLASS=SCORE` pairs as a dictionary.
-
-    Raises:
-        InputError: an unknown class or no number between 0 and 1.
-    """
-    table = {}
-    for pair in pairs:
-        name, _, score = pair.partition("=")
-        if name not in (*class_names, "default"):
-            raise InputError(f"--confidence {pair}: classes are {', '.join(class_names)}, default")
-        try:
-            table[name] = float(score)
-        except ValueError as error:
-            raise InputError(f"--confidence {pair}: write CLASS=SCORE") from error
-        if not 0 <= table[name] <= 1:
-            raise InputError(f"--confidence {pair}: the score must be between 0 and 1")
-    return table
 
 
 if __name__ == "__main__":

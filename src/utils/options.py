@@ -51,6 +51,35 @@ def positive(text: str) -> int:
     return value
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1, for `type=` of an option."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError
+    return value
+
+
+def scores_by_class(
+    pairs: Sequence[str], class_names: Sequence[str], flag: str
+) -> dict[str, float]:
+    """`CLASS=SCORE` pairs as a dictionary; the class may be `default`.
+
+    Raises:
+        InputError: an unknown class or no number between 0 and 1.
+    """
+    table = {}
+    for pair in pairs:
+        name, _, score = pair.partition("=")
+        if name not in (*class_names, "default"):
+            raise InputError(f"{flag} {pair}: classes are {', '.join(class_names)}, default")
+        try:
+            table[name] = share(score)
+        except ValueError as error:
+            message = f"{flag} {pair}: write CLASS=SCORE, with a score between 0 and 1"
+            raise InputError(message) from error
+    return table
+
+
 def add_prediction_options(parser: argparse.ArgumentParser) -> None:
     """How models look at an image."""
     add = parser.add_argument

@@ -19,10 +19,11 @@ def split_paths(entries: Sequence[str]) -> list[str]:
     return [path for entry in entries for path in entry.split()]
 
 
-def list_images(patterns: Sequence[str]) -> list[Path]:
+def list_images(patterns: Sequence[str], flag: str = "--image") -> list[Path]:
     """Files, folders and glob patterns to image files, in natural order (2 before 10).
 
-    A file that is named explicitly is listed whatever its suffix.
+    A file that is named explicitly is listed whatever its suffix. `flag` is the option's name, for
+    messages.
 
     Raises:
         InputError: a name that is neither a file nor a folder nor a pattern that matches, or a
@@ -38,7 +39,7 @@ def list_images(patterns: Sequence[str]) -> list[Path]:
         images = [p for p in found if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES]
         if not images:
             kind = "holds no image" if path.is_dir() else "no such file or folder"
-            raise InputError(f"--image {pattern}: {kind}; give {', '.join(IMAGE_SUFFIXES)} files")
+            raise InputError(f"{flag} {pattern}: {kind}; give {', '.join(IMAGE_SUFFIXES)} files")
         paths += sorted(images, key=_natural_key)
     return list(dict.fromkeys(paths))
 
