@@ -31,7 +31,7 @@ from network.detector import Detector
 from network.ensemble import merge_boxes
 from network.models import build_model
 from network.scale import network_scale
-from utils.script import StageTimer
+from utils.stages import StageTimer
 
 MASK_NMS_IOU = 0.1  # the solution's, as in `network.ensemble.PostProcessing`
 

@@ -32,15 +32,14 @@ from cells.instances import Instances
 from cells.masks import paste
 from second_level.features.table import FEATURE_NAMES, compute_features
 from second_level.model import load_model, predict_iou
+from utils.options import script_parser
 
 HEIGHT, WIDTH = 520, 704
 RADII, NEAREST = (25, 50, 75, 100, 150, 200), (2, 3, 5, 7)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--instances", type=int, default=500)
     add("--repeats", type=int, default=5, help="the median of these is printed")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from tables import markdown
 
-from utils.options import add_data_options, add_weights_option, positive
+from utils.options import add_data_options, add_weights_option, at_least, script_parser
 from utils.paths import split_paths
 from utils.script import quiet_libraries, run_script
 
@@ -50,13 +50,11 @@ class Finding:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add_data_options(parser)
     add_weights_option(parser)
     parser.add_argument("--compile", action="store_true", help="also with compiled backbones")
-    parser.add_argument("--threads", type=positive, help="cores to use (default: all)")
+    parser.add_argument("--threads", type=at_least(1), help="cores to use (default: all)")
     return parser.parse_args()
 
 
@@ -67,7 +65,7 @@ def main(args: argparse.Namespace) -> None:
     from cells.annotations import AnnotatedImage, annotation_file, load_annotations
     from evaluation.evaluation import compare_instances, for_each_image, image_result
     from network.ensemble import load_ensemble
-    from utils.script import use_threads
+    from utils.device import use_threads
 
     use_threads(args.threads)
     path = annotation_file(args.annotation_dir, "valid", args.fold)

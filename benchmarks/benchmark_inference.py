@@ -18,7 +18,6 @@ which is the same for all, a process is measured, too, and ratios are given with
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -42,8 +41,9 @@ from cases import (
 from inference_tables import after_networks_table, stage_table, summary_table
 from measuring import in_own_process, machine_peak
 
-from utils.options import positive
-from utils.script import atomic_path, run_script
+from utils.files import write_json
+from utils.options import at_least, script_parser
+from utils.script import run_script
 
 if TYPE_CHECKING:
     from scenes import Scene
@@ -57,9 +57,7 @@ CONFIGS = {  # models with random weights
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add(
         "--models",
@@ -76,20 +74,20 @@ def parse_args() -> argparse.Namespace:
         metavar="WIDTHxHEIGHT",
         help="of the image (default: 704x520 1408x1040 2816x2080)",
     )
-    add("--instances", nargs="+", type=positive, default=[50, 500, 2000])
+    add("--instances", nargs="+", type=at_least(1), default=[50, 500, 2000])
     add(
         "--after_networks",
         nargs="*",
-        type=positive,
+        type=at_least(1),
         default=[500, 1000, 2000, 5000],
         metavar="INSTANCES",
         help="also measure what follows the networks alone, with so many instances on the largest "
         "image (default: 500 1000 2000 5000; without a number: not)",
     )
-    add("--repeats", type=positive, default=3, help="images a case (default: %(default)s)")
+    add("--repeats", type=at_least(1), default=3, help="images a case (default: %(default)s)")
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="not of the baseline")
     add("--compile", action="store_true", help="the project compiles its backbones")
-    add("--threads", type=positive, help="cores to use (default: all)")
+    add("--threads", type=at_least(1), help="cores to use (default: all)")
     add("--no_baseline", action="store_true", help="measure the project only")
     add(
         "--memory_limit",
@@ -103,7 +101,7 @@ def parse_args() -> argparse.Namespace:
 
 def size(text: str) -> tuple[int, int]:
     """`WIDTHxHEIGHT` as two numbers."""
-    width, height = map(positive, text.split("x"))
+    width, height = map(at_least(1), text.split("x"))
     return width, height
 
 
@@ -140,8 +138,7 @@ def main(args: argparse.Namespace) -> None:
     if args.after_networks:
         print(f"\nafter the networks, on {largest.image.stem}, milliseconds:\n")
         print(after_networks_table(report["after_networks"]) + "\n")
-    with atomic_path(args.out) as temporary:
-        temporary.write_text(json.dumps(report, indent=2), encoding="utf-8")
+    write_json(args.out, report)
     print(f"written: {args.out}")
 
 

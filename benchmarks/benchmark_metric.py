@@ -28,14 +28,13 @@ from measuring import median_seconds, peak_megabytes
 from cells.instances import Instances
 from cells.masks import binary_crops, encode, label_image, paste
 from evaluation.metrics import ImageScore, count_matches, score_image
+from utils.options import script_parser
 
 HEIGHT, WIDTH = 520, 704
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--truths", type=int, default=500)
     add("--predictions", type=int, default=600)

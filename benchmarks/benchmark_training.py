@@ -25,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from measuring import in_own_process, median_stages, timed
 from tables import markdown, milliseconds
 
-from utils.options import positive
-from utils.script import StageTimer, peak_memory_mb, quiet_libraries, run_script
+from utils.options import at_least, script_parser
+from utils.script import quiet_libraries, run_script
+from utils.stages import StageTimer, peak_memory_mb
 
 if TYPE_CHECKING:
     from training.runner import CellRunner
@@ -36,16 +37,14 @@ STAGES = ("data", "forward", "backward", "optimizer", "rest")
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--config", default=str(ROOT / "configs" / "mask_rcnn_resnest50_slim.py"))
     add("--precisions", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
-    add("--iterations", type=positive, default=10, help="after a first one (default: %(default)s)")
-    add("--batch_size", type=positive, help="images a step (default: the config's)")
+    add("--iterations", type=at_least(1), default=10, help="after a first one (default: 10)")
+    add("--batch_size", type=at_least(1), help="images a step (default: the config's)")
     add("--workers", type=int, default=2, help="as in train_cis.py (default: %(default)s)")
-    add("--threads", type=positive, help="cores to use (default: all)")
+    add("--threads", type=at_least(1), help="cores to use (default: all)")
     return parser.parse_args()
 
 
@@ -74,7 +73,7 @@ def measure(args: argparse.Namespace, data: Path, precision: str) -> tuple[dict[
     from training.config import load_config, scale_schedule, training_pipeline
     from training.dataset import build_loader
     from training.runner import build_runner
-    from utils.script import resolve_precision, use_threads
+    from utils.device import resolve_precision, use_threads
 
     logging.getLogger("mmcv").setLevel(logging.WARNING)
     use_threads(args.threads)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from measuring import median_stages
 
-from utils.script import StageTimer, peak_memory_mb, quiet_libraries
+from utils.script import quiet_libraries
+from utils.stages import StageTimer, peak_memory_mb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +79,7 @@ def measure(case: Case) -> dict:
     from scenes import jittered_cells
 
     from cells.images import read_image
-    from utils.script import use_threads
+    from utils.device import use_threads
 
     torch.set_grad_enabled(False)
     use_threads(case.threads)
@@ -128,7 +129,7 @@ def chosen_precision(name: str) -> str:
     """What `--precision` comes to on this CPU: "fp32" or "bf16"."""
     import torch
 
-    from utils.script import resolve_precision
+    from utils.device import resolve_precision
 
     dtype = resolve_precision(name, torch.device("cpu"))
     return {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
@@ -171,7 +172,7 @@ def operator_seconds(path: str, scene: Scene, way: str, threads: int | None) -> 
 
     from cells.images import read_image
     from network.detector import Detector
-    from utils.script import keep_freed_memory, use_threads
+    from utils.device import keep_freed_memory, use_threads
 
     use_threads(threads)
     if way == BACKBONE_WAYS[0]:

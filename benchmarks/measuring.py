@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from utils.script import StageTimer
+from utils.stages import StageTimer
 
 Result = TypeVar("Result")
 
@@ -82,7 +82,7 @@ def machine_peak(threads: int | None, repeats: int) -> dict:
     """The machine, and GFLOP/s of its best matrix product in each precision (wall time)."""
     import torch
 
-    from utils.script import use_threads
+    from utils.device import use_threads
 
     use_threads(threads)
     peaks = {}

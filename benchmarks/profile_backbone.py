@@ -20,7 +20,7 @@ from cases import BACKBONE_WAYS, operator_seconds, prepare_files
 from measuring import in_own_process
 from tables import markdown, milliseconds
 
-from utils.options import positive
+from utils.options import at_least, script_parser
 from utils.script import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,13 +28,11 @@ SIZE = (704, 520)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--config", type=Path, default=ROOT / "configs" / "mask_rcnn_resnest200.py")
-    add("--operators", type=positive, default=8, help="lines of the table (default: %(default)s)")
-    add("--threads", type=positive, help="cores to use (default: all)")
+    add("--operators", type=at_least(1), default=8, help="lines of the table (default: 8)")
+    add("--threads", type=at_least(1), help="cores to use (default: all)")
     return parser.parse_args()
 
 

@@ -14,7 +14,8 @@ from cells.instances import Boxes, Instances
 from network.ensemble import Detections, Ensemble, load_ensemble, merge_boxes
 from second_level.features.table import compute_features
 from second_level.model import DROP_THRESHOLD, apply_iou, load_second_level, predict_iou
-from utils.script import StageTimer, resolve_precision
+from utils.device import resolve_precision
+from utils.stages import StageTimer
 
 SECOND_LEVEL = Path(__file__).resolve().parents[1] / "2nd_level_model"
 

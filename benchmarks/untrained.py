@@ -14,7 +14,7 @@ from torch import nn
 
 from network.checkpoints import describe_model, save_checkpoint
 from network.models import build_model, forget_pretrained
-from utils.script import seed_everything
+from utils.device import seed_everything
 
 CLASS_NAMES = ("shsy5y", "astro", "cort")
 

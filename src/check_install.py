@@ -15,6 +15,7 @@ import sysconfig
 from importlib import metadata
 from pathlib import Path
 
+from utils.options import script_parser
 from utils.script import InputError, quiet_libraries, run_script
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
@@ -25,9 +26,7 @@ MODULES = (
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     steps = ("packages", "mmcv", "stamp", "all")
     parser.add_argument("step", nargs="?", default="all", choices=steps)
     return parser.parse_args()

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 
+from utils.options import script_parser
+from utils.paths import in_repository
 from utils.script import InputError, quiet_libraries, run_script
 
 CONFIG = "configs/cascade_mask_rcnn_resnest200_dcn.py"
@@ -19,9 +21,7 @@ CLASS_NAMES = {1: ["cell"], 3: ["shsy5y", "astro", "cort"]}  # by their number
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--input", required=True, help="Detectron2 checkpoint: .pth, or .pkl of arrays")
     add("--output", required=True, help="checkpoint to write")
@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> None:
 
     source = read_weights(args.input)
     class_names = choose_names(args.class_names, count_classes(source, args.input))
-    config = Config.fromfile(CONFIG)
+    config = Config.fromfile(in_repository(CONFIG))
     model_config = config.model.to_dict()
     set_num_classes(model_config, len(class_names))
     forget_pretrained(model_config)

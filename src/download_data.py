@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from published.downloads import Download, add_download_options, google_drive, obtain_all, report
-from utils.script import InputError, run_script
+from published.downloads import Download, add_download_options, google_drive, obtain_all
+from utils.options import script_parser
+from utils.script import InputError, print_error, run_script
 
 IMAGES = "data/images"
 ANNOTATIONS = [f"data/annotations_semi_supervised_round{i}" for i in (1, 2)]
@@ -28,9 +29,7 @@ DOWNLOADS = [
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add_download_options(parser)
     return parser.parse_args()
 
@@ -64,7 +63,8 @@ def check_annotations(root: Path) -> int:
         try:
             annotations = load_annotations(path, root / IMAGES)
         except InputError as error:
-            failures += report(error)
+            print_error(error)
+            failures += 1
             continue
         cells = sum(len(image.rles) for image in annotations.images)
         names = ", ".join(annotations.class_names)

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from published.downloads import Download, add_download_options, google_drive, obtain_all
+from utils.options import script_parser
 from utils.paths import PUBLISHED_MODELS
 from utils.script import InputError, run_script
 
@@ -58,9 +59,7 @@ LIVECELL = Download(
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument(
         "--livecell", action="store_true", help="also the weights that LIVECell published"
     )

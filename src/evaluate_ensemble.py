@@ -17,16 +17,14 @@ from __future__ import annotations
 import argparse
 
 from evaluation.job import add_arguments, run_evaluation
-from second_level.options import add_second_level_arguments, second_level_from
-from utils.options import add_weights_option
+from second_level.options import second_level_from
+from utils.options import add_second_level_arguments, add_weights_option, script_parser
 from utils.paths import split_paths
 from utils.script import quiet_libraries, run_script
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add_weights_option(parser)
     add_arguments(parser)
     add_second_level_arguments(parser)

@@ -16,14 +16,14 @@ from __future__ import annotations
 import argparse
 
 from evaluation.job import add_arguments, run_evaluation
+from utils.options import script_parser
+from utils.paths import PUBLISHED_MODELS, in_repository
 from utils.script import run_script
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--weight", default="models/pretrained_models/pseudo_round2_model.pth")
+    parser = script_parser(__doc__)
+    parser.add_argument("--weight", default=in_repository(PUBLISHED_MODELS[1]))
     add_arguments(parser)
     return parser.parse_args()
 

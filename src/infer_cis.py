@@ -11,35 +11,23 @@ Writes <out_dir>/<image name>: the image with the cells' outlines and scores (in
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cells.exports.formats import FORMATS
-from second_level.options import (
-    BUNDLED_SECOND_LEVEL,
-    PUBLISHED_SECOND_LEVEL,
-    add_second_level_arguments,
-    second_level_from,
-)
+from second_level.options import second_level_from
 from utils.options import (
     add_compute_options,
     add_prediction_options,
+    add_second_level_arguments,
     add_weights_option,
-    check_prediction_options,
-    ensemble_from,
+    script_parser,
 )
-from utils.paths import PUBLISHED_MODELS, list_images, output_names, split_paths
-from utils.script import (
-    InputError,
-    StageTimer,
-    peak_memory_mb,
-    quick_start,
-    quiet_libraries,
-    run_script,
-)
+from utils.paths import choose_weights, default_second_level, demo_image, list_images, output_names
+from utils.script import InputError, print_error, quick_start, quiet_libraries, run_script
+from utils.stages import StageTimer, peak_memory_mb
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -51,15 +39,11 @@ if TYPE_CHECKING:
     from network.ensemble import Detections, Ensemble
     from second_level.model import SecondLevel
 
-BUNDLED_MODELS = ["models/demo_model_1.pth", "models/demo_model_2.pth"]
 GPU_BATCH = 4  # images of one size that a GPU sees at once
-DEMO_IMAGES = ["demo_images/7ae19de7bc2a.png", "demo_images/simulated_shsy5y.png"]
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--image", nargs="+", help="image file(s), folder(s) or pattern(s); default: a demo image")
     add_weights_option(parser, default=None)
@@ -81,13 +65,14 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    check_prediction_options(args)
     if not args.second_level and args.second_level_model:
         raise InputError("--no_2nd_level and --2nd_level_model: give one of them")
     weights = choose_weights(args.weights)
-    images = list_images(args.image or [next(path for path in DEMO_IMAGES if Path(path).is_file())])
+    images = list_images(args.image or [demo_image()])
     quiet_libraries()
     with quick_start():
+        from network.ensemble import ensemble_from
+
         ensemble = ensemble_from(args, weights)
         usual = default_second_level(weights)
         second_level = second_level_from(args, usual) if args.second_level else None
@@ -103,39 +88,12 @@ def main(args: argparse.Namespace) -> None:
             if len(images) == 1:
                 raise
             failures += 1
-            print(f"error: {error}", file=sys.stderr)
+            print_error(error)
     print_times(timer, len(images) - failures, time.perf_counter() - start)
     if args.verbose:
         print(f"  peak memory: {peak_memory_mb()} MB")
     if failures:
         raise InputError(f"{failures} of {len(images)} images failed, see above; the rest is done")
-
-
-def choose_weights(weights: list[str] | None) -> list[str]:
-    """Paths as given, or the published models where they are, or the bundled ones."""
-    if weights is not None:
-        return split_paths(weights)
-    if all(Path(path).is_file() for path in PUBLISHED_MODELS):
-        return PUBLISHED_MODELS
-    print(
-        "Using the small bundled demonstration models; bash download_models.sh fetches the "
-        "published ones, which are then used instead (see README, 'Models')."
-    )
-    return BUNDLED_MODELS
-
-
-def default_second_level(weights: list[str]) -> str | None:
-    """The 2nd-level model that belongs to the models that are used by default, where it is there.
-
-    It knows the mistakes of the models that it was trained with, not those of others.
-    """
-    for models, second_level in (
-        (PUBLISHED_MODELS, PUBLISHED_SECOND_LEVEL),
-        (BUNDLED_MODELS, BUNDLED_SECOND_LEVEL),
-    ):
-        if weights == models and Path(second_level).is_file():
-            return second_level
-    return None
 
 
 def segment_files(

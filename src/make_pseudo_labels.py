@@ -12,30 +12,26 @@ on where it was.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from second_level.options import (
-    BUNDLED_SECOND_LEVEL,
-    add_second_level_arguments,
-    second_level_from,
-)
+from second_level.options import second_level_from
+from utils.files import atomic_path, sha256, write_json
 from utils.options import (
     add_compute_options,
     add_prediction_options,
+    add_second_level_arguments,
     add_weights_option,
-    check_prediction_options,
-    ensemble_from,
-    positive,
+    at_least,
+    between,
     scores_by_class,
-    share,
+    script_parser,
 )
-from utils.paths import list_images, split_paths
-from utils.script import InputError, atomic_path, quiet_libraries, run_script
+from utils.paths import BUNDLED_SECOND_LEVEL, in_repository, list_images, split_paths
+from utils.script import InputError, quiet_libraries, run_script
 
 # Options that an image's labels do not depend on; models count by their content.
 NOT_OF_THE_LABELS = {
@@ -46,9 +42,7 @@ NOT_OF_THE_LABELS = {
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add(
         "--image_dir",
@@ -76,7 +70,7 @@ def parse_args() -> argparse.Namespace:
     )
     add(
         "--unsure_share",
-        type=share,
+        type=between(0.0, 1.0),
         default=0.5,
         metavar="SHARE",
         help="cells from this share of the least score on are unsure (default: %(default)s; 1: "
@@ -84,14 +78,14 @@ def parse_args() -> argparse.Namespace:
     )
     add(
         "--least_mean_score",
-        type=share,
+        type=between(0.0, 1.0),
         default=0.0,
         metavar="SCORE",
         help="leave images out whose sure cells have a lower mean score (default: %(default)s)",
     )
     add(
         "--least_cells",
-        type=positive,
+        type=at_least(1),
         default=1,
         metavar="N",
         help="leave images with fewer sure cells out (default: %(default)s)",
@@ -109,7 +103,6 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    check_prediction_options(args)
     quiet_libraries()
     from cells.annotations import annotation_file, read_coco
     from training.pseudo_labels import next_round, reason_to_leave_out
@@ -130,9 +123,8 @@ def main(args: argparse.Namespace) -> None:
     made_with.update(least_cells=args.least_cells, least_mean_score=args.least_mean_score)
     with atomic_path(targets["valid"]) as temporary:
         shutil.copyfile(sources["valid"], temporary)
-    with atomic_path(targets["train"]) as temporary:
-        round_ = next_round(coco["train"], used, made_with)
-        temporary.write_text(json.dumps(round_), encoding="utf-8")
+    round_ = next_round(coco["train"], used, made_with)
+    write_json(targets["train"], round_, indent=None)
     print(f"{targets['train']}: {len(round_['images'])} images, {len(used)} of them new")
     if problems:
         count = f"{len(problems)} of {len(images)} images"
@@ -178,13 +170,16 @@ def label_images(
     from tqdm import tqdm
 
     from cells.images import read_image
+    from network.ensemble import ensemble_from
     from training.pseudo_labels import Rules, as_part, check_classes, find_labels
     from training.pseudo_parts import Parts
     from utils.stages import load_ahead
 
     weights = split_paths(args.weights)
     ensemble = ensemble_from(args, weights)
-    second_level = second_level_from(args, BUNDLED_SECOND_LEVEL if args.second_level else None)
+    second_level = second_level_from(
+        args, in_repository(BUNDLED_SECOND_LEVEL) if args.second_level else None
+    )
     check_classes(ensemble.class_names, original)
     least_score = scores_by_class(args.least_score, ensemble.class_names, "--least_score")
     rules = Rules(least_score, args.unsure_share)
@@ -213,10 +208,10 @@ def label_images(
 
 def describe(args: argparse.Namespace, weights: Sequence[str]) -> dict:
     """All that an image's labels depend on besides the image."""
-    from evaluation.report import sha256
-
     models = {"weights": [[Path(path).name, sha256(path)] for path in weights]}
-    second_level = args.second_level_model or (args.second_level and BUNDLED_SECOND_LEVEL)
+    second_level = args.second_level_model or (
+        args.second_level and in_repository(BUNDLED_SECOND_LEVEL)
+    )
     if second_level:
         models["second_level_model"] = [Path(second_level).name, sha256(second_level)]
     options = {k: v for k, v in vars(args).items() if k not in NOT_OF_THE_LABELS}

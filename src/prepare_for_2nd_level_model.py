@@ -20,8 +20,7 @@ from utils.options import (
     add_data_options,
     add_prediction_options,
     add_weights_option,
-    check_prediction_options,
-    ensemble_from,
+    script_parser,
 )
 from utils.paths import split_paths
 from utils.script import InputError, quiet_libraries, run_script
@@ -32,9 +31,7 @@ if TYPE_CHECKING:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add_data_options(parser)
     add_weights_option(parser)
@@ -46,9 +43,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    check_prediction_options(args)
     quiet_libraries()
     from cells.annotations import annotation_file, load_annotations
+    from network.ensemble import ensemble_from
 
     path = annotation_file(args.annotation_dir, "valid", args.fold)
     truth = load_annotations(path, args.image_dir, args.skip_invalid)

@@ -12,19 +12,17 @@ import argparse
 import json
 from pathlib import Path
 
-from utils.options import scores_by_class
+from utils.options import at_least, scores_by_class, script_parser
 from utils.script import quiet_libraries, run_script
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--input", required=True, help="checkpoint written by train_cis.py")
     add("--output", required=True)
     add("--confidence", nargs="+", default=[], metavar="CLASS=SCORE", help="least scores")
-    add("--short_side", type=int, help="network pixels of a training image's short side")
+    add("--short_side", type=at_least(1), help="network pixels of a training image's short side")
     return parser.parse_args()
 
 

@@ -12,11 +12,12 @@ only.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from utils.script import InputError, atomic_path, run_script
+from utils.files import write_json
+from utils.options import at_least, script_parser
+from utils.script import InputError, run_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,45 +45,32 @@ class Task(NamedTuple):
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--out_dir", default="data/simulated", help="(default: %(default)s)")
-    add("--n_train", type=int, default=60, help="training images (default: %(default)s)")
-    add("--n_valid", type=int, default=12, help="validation images (default: %(default)s)")
-    add("--seed", type=int, default=67, help="0 or more (default: %(default)s)")
+    add("--n_train", type=at_least(0), default=60, help="training images (default: %(default)s)")
+    add("--n_valid", type=at_least(0), default=12, help="validation images (default: %(default)s)")
+    add("--seed", type=at_least(0), default=67, help="0 or more (default: %(default)s)")
     add(
         "--image_size",
-        type=int,
+        type=at_least(MIN_SIDE),
         nargs=2,
         default=(704, 520),
         metavar=("WIDTH", "HEIGHT"),
         help="pixels (default: 704 520); images of --layouts keep their own size",
     )
     add("--layouts", metavar="FILE", help="COCO annotation file whose masks are drawn")
-    add("--workers", type=int, default=1, help="processes that draw (default: %(default)s)")
+    add("--workers", type=at_least(1), default=1, help="processes that draw (default: %(default)s)")
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
-    check_options(args)
+    if args.n_train + args.n_valid == 0:
+        raise InputError("--n_train and --n_valid: both are 0; give a number of images")
     choices = load_layouts(Path(args.layouts)) if args.layouts else random_layouts(args.image_size)
     for number, (split, count) in enumerate((("train", args.n_train), ("valid", args.n_valid))):
         if count:
             write_split(split, count, (args.seed, number), choices, args)
-
-
-def check_options(args: argparse.Namespace) -> None:
-    """Raise `InputError` for options that are out of range."""
-    if min(args.n_train, args.n_valid) < 0 or args.n_train + args.n_valid == 0:
-        raise InputError("--n_train and --n_valid: must not be negative, nor both 0")
-    if min(args.image_size) < MIN_SIDE:
-        raise InputError(f"--image_size: both sides must be at least {MIN_SIDE} pixels")
-    if args.seed < 0:
-        raise InputError(f"--seed {args.seed}: must not be negative")
-    if args.workers < 1:
-        raise InputError(f"--workers {args.workers}: must be at least 1")
 
 
 def random_layouts(image_size: Sequence[int]) -> list[list[Layout]]:
@@ -120,8 +108,7 @@ def write_split(
         row["id"] = number
     categories = [{"id": i, "name": name} for i, name in enumerate(TYPE_NAMES, start=1)]
     coco = {"images": images, "annotations": annotations, "categories": categories}
-    with atomic_path(out_dir / "annotations" / f"annotations_{split}_0.json") as temporary:
-        temporary.write_text(json.dumps(coco), encoding="utf-8")
+    write_json(out_dir / "annotations" / f"annotations_{split}_0.json", coco, indent=None)
 
 
 def parallel_map(function: Callable, items: Sequence, workers: int) -> Iterator:

@@ -17,7 +17,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.options import add_data_options
+from utils.files import write_json
+from utils.options import above, add_data_options, at_least, between, script_parser
 from utils.script import InputError, run_script
 
 if TYPE_CHECKING:
@@ -27,31 +28,28 @@ if TYPE_CHECKING:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--data_dir", default="data_for_2nd_level_model", help="folder of the pickles")
     add_data_options(parser)
     add("--out_dir", default="2nd_level_model", help="folder of the model (default: %(default)s)")
     add(
         "--drop_threshold",
-        type=float,
+        type=between(0.0, 1.0),
         default=0.3,
         help="predicted IoU under which an instance is dropped, for the report "
         "(default: %(default)s)",
     )
-    add("--cv", type=int, help="report on K parts instead of one half")
-    add("--iterations", type=int, default=700, help="trees (default: %(default)s)")
-    add("--depth", type=int, default=2, help="of a tree (default: %(default)s)")
-    add("--learning_rate", type=float, default=0.02, help="default: %(default)s")
-    add("--l2", type=float, default=1.0, help="regularisation of leaves (default: %(default)s)")
-    add("--seed", type=int, default=67, help="of trees and of the split (default: %(default)s)")
+    add("--cv", type=at_least(2), help="report on K parts instead of one half")
+    add("--iterations", type=at_least(1), default=700, help="trees (default: %(default)s)")
+    add("--depth", type=between(1, 16), default=2, help="of a tree (default: %(default)s)")
+    add("--learning_rate", type=above(0.0), default=0.02, help="default: %(default)s")
+    add("--l2", type=at_least(0.0), default=1.0, help="leaves' regularisation (default: 1)")
+    add("--seed", type=at_least(0), default=67, help="of trees and split (default: %(default)s)")
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
-    check_options(args)
     from cells.annotations import annotation_file, load_annotations
     from second_level.fitting import Settings, fit, load_training_set
     from second_level.report import (
@@ -60,7 +58,6 @@ def main(args: argparse.Namespace) -> None:
         plot_importances,
         plot_predicted_iou,
         write_model,
-        write_report,
     )
 
     path = annotation_file(args.annotation_dir, "valid", args.fold)
@@ -76,28 +73,8 @@ def main(args: argparse.Namespace) -> None:
     plot_importances(out_dir / "feature_importance.png", model)
     plot_predicted_iou(out_dir / "predicted_iou.png", predicted, data.iou, title)
     report |= {"importance": top.to_dict(), "options": vars(args)}
-    write_report(out_dir / "report.json", report)
+    write_json(out_dir / "report.json", report)
     print(f"written: {out_dir}/catboost.pkl, features.csv, report.json and two plots")
-
-
-def check_options(args: argparse.Namespace) -> None:
-    """Refuse settings out of range before anything is loaded.
-
-    Raises:
-        InputError: names the flag.
-    """
-    checks = {
-        "drop_threshold": (0 <= args.drop_threshold <= 1, "give a number from 0 to 1"),
-        "cv": (args.cv is None or args.cv >= 2, "give at least 2 parts"),
-        "iterations": (args.iterations >= 1, "give at least 1"),
-        "depth": (1 <= args.depth <= 16, "give 1 to 16"),
-        "learning_rate": (0 < args.learning_rate < math.inf, "give a number above 0"),
-        "l2": (0 <= args.l2 < math.inf, "give 0 or more"),
-        "seed": (args.seed >= 0, "give 0 or more"),
-    }
-    for name, (holds, remedy) in checks.items():
-        if not holds:
-            raise InputError(f"--{name} {getattr(args, name)}: out of range; {remedy}")
 
 
 def assess(

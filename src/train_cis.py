@@ -16,7 +16,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.options import add_compute_options, add_data_options
+from utils.device import (
+    join_processes,
+    keep_freed_memory,
+    leave_processes,
+    resolve_device,
+    resolve_precision,
+    use_threads,
+)
+from utils.options import add_compute_options, add_data_options, at_least, script_parser
+from utils.paths import in_repository
 from utils.script import InputError, quiet_libraries, run_script
 
 if TYPE_CHECKING:
@@ -26,9 +35,7 @@ TRAINING_PRECISIONS = ("auto", "fp32", "bf16")  # fp16 would need its losses sca
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add_data_options(parser)
     add_compute_options(parser, TRAINING_PRECISIONS)
@@ -40,29 +47,27 @@ def parse_args() -> argparse.Namespace:
         help="further training data, in folders as simulate_cells.py writes them",
     )
     add("--out_dir", default="models/maskrcnn_ResNeSt200_pseudo_round2_fold0")
-    add("--batch_size", type=int, default=1, help="images a step in each process")
-    add("--config", default="configs/mask_rcnn_resnest200.py")
+    add("--batch_size", type=at_least(1), default=1, help="images a step in each process")
+    add("--config", default=in_repository("configs/mask_rcnn_resnest200.py"))
     add("--load_from", help="checkpoint to start from (weights only)")
     add("--resume", help="checkpoint to continue from, or 'auto' for latest.pth in --out_dir")
     add("--from_scratch", action="store_true", help="random weights, no pretrained backbone")
-    add("--max_iters", type=int, help="length of the training (default: config, by batch size)")
-    add("--eval_interval", type=int, help="iterations between evaluations and checkpoints")
-    add("--workers", type=int, default=2, help="processes that load and augment images")
-    add("--seed", type=int, help="default: the config's")
+    add("--max_iters", type=at_least(1), help="steps (default: the config's, by batch size)")
+    add("--eval_interval", type=at_least(1), help="iterations between evaluations and checkpoints")
+    add("--workers", type=at_least(0), default=2, help="processes that load and augment images")
+    add("--seed", type=at_least(0), help="default: the config's")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override the config")
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     quiet_libraries()
-    import torch
     from mmcv.utils import get_logger
 
     from cells.annotations import annotation_file, load_annotations
     from training.config import load_config, scale_schedule, training_pipeline
     from training.dataset import balance_cell_types, build_loader
-    from training.runner import build_runner, join_processes, record_environment
-    from utils.script import keep_freed_memory, resolve_device, resolve_precision, use_threads
+    from training.runner import build_runner, record_environment
 
     check_arguments(args)
     out_dir = Path(args.out_dir)
@@ -122,16 +127,11 @@ def main(args: argparse.Namespace) -> None:
         world_size=world_size,
     )
     runner.run([loader], [("train", 1)])
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    leave_processes()
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Raise an `InputError` for impossible options before anything is loaded."""
-    for flag, least in (("batch_size", 1), ("max_iters", 1), ("eval_interval", 1), ("workers", 0)):
-        value = getattr(args, flag)
-        if value is not None and value < least:
-            raise InputError(f"--{flag} {value}: must be at least {least}")
+    """Raise an `InputError` for options that exclude each other, before anything is loaded."""
     if args.load_from and args.resume:
         raise InputError("--load_from and --resume: give one of them")
     if args.load_from and args.from_scratch:

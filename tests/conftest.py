@@ -37,7 +37,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     from network.checkpoints import describe_model, save_checkpoint
     from network.models import build_model, set_num_classes
-    from utils.script import seed_everything
+    from utils.device import seed_everything
 
     folder = tmp_path_factory.mktemp("untrained")
 

@@ -15,9 +15,7 @@ from tqdm import tqdm
 
 from cells.images import read_image
 from cells.rle import to_rle
-from utils.script import InputError
-
-MAX_REPORTED = 50  # problems listed one by one; more are only counted
+from utils.script import InputError, report_problems
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def load_annotations(
             else:
                 label = label_of[annotation["category_id"]]
                 instances[image_id].append((label, rle, bool(annotation.get("iscrowd", 0))))
-    _report(path, problems, skip_invalid)
+    report_problems(str(path), problems, skip_invalid)
     if not usable:
         raise InputError(
             f"{path}: no usable image in it; check the file and --image_dir {image_dir}"
@@ -169,20 +167,6 @@ def _check_images(records: Sequence[dict], image_dir: Path) -> tuple[dict, list[
         problems = list(bar)
     usable = {r["id"]: r for r, bad in zip(records, problems, strict=True) if bad is None}
     return usable, [bad for bad in problems if bad is not None]
-
-
-def _report(path: Path, problems: list[str], skip_invalid: bool) -> None:
-    if not problems:
-        return
-    lines = problems[:MAX_REPORTED]
-    if len(problems) > MAX_REPORTED:
-        lines.append(f"... and {len(problems) - MAX_REPORTED} more")
-    if not skip_invalid:
-        message = (
-            f"{path}: {len(problems)} problem(s), listed above; mend them or pass --skip_invalid"
-        )
-        raise InputError(message, lines)
-    print("\n".join([*lines, f"{path}: {len(problems)} invalid record(s) left out"]))
 
 
 def _annotated(

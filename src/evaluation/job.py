@@ -7,14 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.options import (
-    add_compute_options,
-    add_data_options,
-    add_prediction_options,
-    check_prediction_options,
-    ensemble_from,
-)
-from utils.script import InputError, quiet_libraries, resolve_device
+from utils.device import join_processes, leave_processes, resolve_device
+from utils.options import add_compute_options, add_data_options, add_prediction_options
+from utils.script import InputError, quiet_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -62,15 +57,12 @@ def run_evaluation(
     """
     check_options(args)
     quiet_libraries()
-    import torch.distributed as dist
-
     from cells.annotations import annotation_file, load_annotations
     from evaluation.evaluation import for_each_image
     from evaluation.evaluator import Examiner
     from evaluation.pictures import plot_precision_recall
     from evaluation.prediction_io import saved_results
     from evaluation.report import evaluation_tables, print_tables, write_report
-    from training.runner import join_processes
 
     device, rank, world = join_processes(resolve_device(args.device))
     path = args.annotation_file or annotation_file(args.annotation_dir, "valid", args.fold)
@@ -95,8 +87,7 @@ def run_evaluation(
             plot_precision_recall(show_dir / "precision_recall.png", curves)
         written = [f"{args.out_dir}/evaluation.json", f"{args.out_dir}/per_image.csv"]
         print("written:", ", ".join([*written, *filter(None, (args.out, args.show_dir))]))
-    if world > 1:
-        dist.destroy_process_group()
+    leave_processes()
 
 
 def check_options(args: argparse.Namespace) -> None:
@@ -105,7 +96,6 @@ def check_options(args: argparse.Namespace) -> None:
     Raises:
         InputError: names the option.
     """
-    check_prediction_options(args)
     if args.confidence_search and args.predictions and Path(args.predictions).is_dir():
         raise InputError(
             "--confidence_search: label images have no scores; give models or COCO results"
@@ -130,6 +120,7 @@ def _model_source(
     weights: Sequence[str], args: argparse.Namespace, truth: AnnotationSet, device: torch.device
 ) -> Source:
     from evaluation.sources import ModelPredictions
+    from network.ensemble import ensemble_from
 
     ensemble = ensemble_from(args, weights, device)
     return ModelPredictions(ensemble, truth.class_names, args.confidence_search)

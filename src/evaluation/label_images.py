@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 from scipy.ndimage import find_objects
 
-from cells.annotations import MAX_REPORTED, AnnotatedImage, AnnotationSet
+from cells.annotations import AnnotatedImage, AnnotationSet
 from cells.instances import Instances
 from evaluation.prediction_io import certain_instances
 from utils.script import InputError
@@ -44,7 +44,7 @@ class LabelImages:
             raise InputError(
                 f"--predictions {folder}: {len(absent)} label image(s) missing, listed above; "
                 f"expected {names} for every image",
-                absent[:MAX_REPORTED],
+                absent,
             )
 
     def __getitem__(self, image_id: str | int) -> Instances:

@@ -18,7 +18,7 @@ from cells.masks import binary_crops
 from cells.rle import rle_crop
 from evaluation.metrics import IOU_THRESHOLDS, Comparison
 from evaluation.thresholds import CONFIDENCES, ImageCurve, precision_and_recall
-from utils.script import atomic_path
+from utils.files import atomic_path
 
 # BGR of Okabe and Ito's palette, which colour-blind people can tell apart
 TRUE_POSITIVE, FALSE_POSITIVE, MISS = (115, 158, 0), (0, 94, 213), (66, 228, 240)

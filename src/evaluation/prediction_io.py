@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch.distributed as dist
 
-from cells.annotations import MAX_REPORTED, AnnotatedImage, AnnotationSet
+from cells.annotations import AnnotatedImage, AnnotationSet
 from cells.instances import Instances
 from cells.rle import rle_crop, to_rle
-from utils.script import InputError, atomic_path
+from utils.files import atomic_path
+from utils.script import InputError, report_problems
 
 
 class ResultsWriter:
@@ -148,7 +149,7 @@ class Results:
                 self._rows[record.id].append((label, *_checked(row, record)))
             except ValueError as error:
                 problems.append(f"prediction {number} (image {row.get('image_id')!r}): {error}")
-        _report(path, problems, skip_invalid)
+        report_problems(f"--predictions {path}", problems, skip_invalid, "prediction")
 
     def __getitem__(self, image_id: str | int) -> Instances:
         record, rows = self._records[image_id], self._rows.get(image_id, [])
@@ -206,18 +207,6 @@ def _checked(row: dict, record: AnnotatedImage) -> tuple[float, np.ndarray, dict
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _report(path: str | Path, problems: list[str], skip_invalid: bool) -> None:
-    if not problems:
-        return
-    lines = problems[:MAX_REPORTED]
-    if len(problems) > MAX_REPORTED:
-        lines.append(f"... and {len(problems) - MAX_REPORTED} more")
-    summary = f"--predictions {path}: {len(problems)} invalid prediction(s)"
-    if not skip_invalid:
-        raise InputError(f"{summary}, listed above; mend them or pass --skip_invalid", lines)
-    print("\n".join([*lines, f"{summary} left out"]))
 
 
 def certain_instances(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import math
 import platform
 import sys
@@ -19,7 +17,7 @@ from evaluation.coco_ap import summarise_coco
 from evaluation.evaluation import per_image_table, summarise
 from evaluation.evaluator import Examination
 from evaluation.thresholds import best_confidence
-from utils.script import atomic_path
+from utils.files import atomic_path, sha256, write_json
 
 LIBRARIES = ("numpy", "torch", "torchvision", "mmcv-full", "mmdet", "pycocotools", "opencv-python")
 
@@ -78,8 +76,7 @@ def write_report(
         "sha256": {str(path): sha256(path) for path in files},
         "versions": {"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
     }
-    with atomic_path(out_dir / "evaluation.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=2, allow_nan=False), encoding="utf-8")
+    write_json(out_dir / "evaluation.json", report)
     with atomic_path(out_dir / "per_image.csv") as temporary:
         results = [examination.result for examination in examinations]
         per_image_table(results, truth.class_names).to_csv(temporary, index=False)
@@ -88,14 +85,3 @@ def write_report(
 def _plain(values: dict[str, float]) -> dict[str, float | None]:
     """JSON has no nan and no infinity: they become null."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
-
-
-def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file, or of the files in a folder in the order of their names."""
-    path = Path(path)
-    digest = hashlib.sha256()
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        if file.is_file():
-            with open(file, "rb") as stream:
-                hashlib.file_digest(stream, lambda: digest)
-    return digest.hexdigest()

@@ -16,7 +16,8 @@ from torch import nn
 
 from network.descriptions import check_class_names, check_inference, check_model
 from network.models import forget_pretrained
-from utils.script import InputError, atomic_path
+from utils.files import atomic_path
+from utils.script import InputError
 
 CHECKPOINT_FORMAT = "cell-instance-segmentation/1"
 REMEDY = "use a checkpoint written by train_cis.py"

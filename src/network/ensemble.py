@@ -6,6 +6,7 @@ boxes came from.
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,9 @@ from torchvision.ops import batched_nms
 from cells.instances import Boxes, Candidates, Instances
 from cells.masks import mask_nms, paste_probabilities
 from network.detector import Detector, Features, NetworkInput
-from utils.script import InputError, StageTimer, keep_freed_memory
+from utils.device import keep_freed_memory, resolve_device, resolve_precision, use_threads
+from utils.script import InputError
+from utils.stages import StageTimer
 
 
 @dataclass(frozen=True)
@@ -332,3 +335,22 @@ def load_ensemble(
     keep_freed_memory()  # but for what loading has freed
     rules = None if score_thr is None else PostProcessing({"default": score_thr})
     return Ensemble(detectors, rules, tta)
+
+
+def ensemble_from(
+    args: argparse.Namespace, weights: Sequence[str], device: torch.device | None = None
+) -> Ensemble:
+    """Load models as `add_compute_options` and `add_prediction_options` say.
+
+    Args:
+        args: the options.
+        weights: checkpoints.
+        device: where to compute instead of `--device`.
+
+    Raises:
+        InputError: a checkpoint or an option cannot be used.
+    """
+    device = device or resolve_device(args.device)
+    dtype = resolve_precision(args.precision, device)
+    use_threads(args.threads)
+    return load_ensemble(weights, device, dtype, args.score_thr, args.tta, args.compile)

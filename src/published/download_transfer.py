@@ -17,7 +17,8 @@ from gdown.exceptions import DownloadError, FileURLRetrievalError
 from tqdm import tqdm
 from urllib3.exceptions import MaxRetryError
 
-from utils.script import InputError, atomic_path
+from utils.files import atomic_path
+from utils.script import InputError
 
 ATTEMPTS = 3
 PAUSE = 1.0  # seconds before the second attempt, twice as many before the third

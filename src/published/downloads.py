@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.util
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.script import InputError, atomic_path
+from utils.files import sha256, write_json
+from utils.script import InputError, print_error
 
 
 @dataclass(frozen=True)
@@ -85,17 +84,12 @@ def obtain_all(
             if product and not product.exists():
                 make(path, product)
         except InputError as error:
-            failures += report(error)
+            print_error(error)
+            failures += 1
         except OSError as error:
-            failures += report(InputError(f"{path}: {error}; check the disk and permissions"))
+            print_error(InputError(f"{path}: {error}; check the disk and permissions"))
+            failures += 1
     return failures
-
-
-def report(error: InputError) -> int:
-    """Say what `run_script` would say; returns 1, to count failures."""
-    for line in (*error.details, f"error: {error}"):
-        print(line, file=sys.stderr)
-    return 1
 
 
 class Manifest:
@@ -113,11 +107,10 @@ class Manifest:
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path}: not readable; delete it to record the files anew") from error
 
-    def record(self, name: str, sha256: str) -> None:
+    def record(self, name: str, digest: str) -> None:
         """Add a file and write the manifest."""
-        self.hashes[name] = sha256
-        with atomic_path(self.path) as temporary:
-            temporary.write_text(json.dumps(self.hashes, indent=2) + "\n", encoding="utf-8")
+        self.hashes[name] = digest
+        write_json(self.path, self.hashes)
 
 
 def obtain(download: Download, path: Path, mirror: str | None, manifest: Manifest) -> None:
@@ -138,13 +131,13 @@ def obtain(download: Download, path: Path, mirror: str | None, manifest: Manifes
         damage = find_damage(incoming)
         if damage:
             raise InputError(f"{path}: what came is {damage}; {by_hand(url, path)}")
-        sha256 = hash_file(incoming)
-        if manifest.hashes.get(name, sha256) != sha256:
+        digest = sha256(incoming)
+        if manifest.hashes.get(name, digest) != digest:
             raise InputError(
                 f"{path}: {url} now gives another file than at first; delete the entry in "
                 f"{manifest.path} to accept it"
             )
-    manifest.record(name, sha256)
+    manifest.record(name, digest)
     print(f"{path}: downloaded, {path.stat().st_size / 1e6:.1f} MB")
 
 
@@ -153,7 +146,7 @@ def check_existing(name: str, path: Path, manifest: Manifest) -> None:
     from published.download_checks import find_damage
 
     if name in manifest.hashes:
-        if hash_file(path) != manifest.hashes[name]:
+        if sha256(path) != manifest.hashes[name]:
             raise InputError(
                 f"{path}: is not the file that was recorded (its SHA-256 differs); delete it to "
                 f"download it again, or its entry in {manifest.path} to keep it"
@@ -162,11 +155,5 @@ def check_existing(name: str, path: Path, manifest: Manifest) -> None:
         damage = find_damage(path)
         if damage:
             raise InputError(f"{path}: {damage}; delete it to download it")
-        manifest.record(name, hash_file(path))
+        manifest.record(name, sha256(path))
     print(f"{path}: is there already, checked")
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

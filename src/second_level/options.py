@@ -11,23 +11,6 @@ from utils.script import InputError
 if TYPE_CHECKING:
     from second_level.model import SecondLevel
 
-BUNDLED_SECOND_LEVEL = "2nd_level_model/catboost.pkl"
-PUBLISHED_SECOND_LEVEL = "2nd_level_model/published_catboost.pkl"
-
-
-def add_second_level_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--2nd_level_model` and `--2nd_level_features`."""
-    parser.add_argument(
-        "--2nd_level_model",
-        dest="second_level_model",
-        help="CatBoost model (.pkl, .cbm) whose predicted IoU becomes the score of a cell",
-    )
-    parser.add_argument(
-        "--2nd_level_features",
-        dest="second_level_features",
-        help="CSV that lists its features (default: features.csv beside a catboost.pkl, and so on)",
-    )
-
 
 def second_level_from(args: argparse.Namespace, default: str | None = None) -> SecondLevel | None:
     """Load the 2nd-level model that the options name.

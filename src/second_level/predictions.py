@@ -15,8 +15,9 @@ from urllib.parse import quote
 import numpy as np
 
 from cells.instances import Instances
+from utils.files import atomic_path
 from utils.pickles import read_pickle
-from utils.script import InputError, atomic_path
+from utils.script import InputError
 
 STEPS = 65535  # odd, so that no probability below 0.5 is rounded to one that is not
 REMEDY = "write it anew with prepare_for_2nd_level_model.py"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 from catboost import CatBoostRegressor
 
-from utils.script import atomic_path
+from utils.files import atomic_path
 
 TOP = 20  # features in the table and in the plot
 
@@ -43,13 +42,6 @@ def write_model(out_dir: Path, model: CatBoostRegressor) -> None:
         temporary.write_bytes(pickle.dumps(model, protocol=4))
     with atomic_path(out_dir / "features.csv") as temporary:
         pd.DataFrame({"features": model.feature_names_}).to_csv(temporary, index=False)
-
-
-def write_report(path: Path, report: dict) -> None:
-    """The numbers as JSON, all of them finite or None."""
-    text = json.dumps(report, indent=2, allow_nan=False)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def plot_importances(path: Path, model: CatBoostRegressor) -> None:

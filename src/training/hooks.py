@@ -14,7 +14,7 @@ from cells.annotations import AnnotatedImage
 from evaluation.evaluation import evaluate, summarise
 from network.detector import Detector
 from network.ensemble import Ensemble
-from utils.script import seed_everything
+from utils.device import seed_everything
 
 
 class SeedHook(Hook):

@@ -7,8 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from evaluation.report import sha256
-from utils.script import atomic_path
+from utils.files import atomic_path, sha256
 
 FORMAT = 1  # a higher number makes earlier files void
 

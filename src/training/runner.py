@@ -7,12 +7,9 @@ DistributedDataParallel, and makes its checkpoints plain data.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from collections.abc import Sequence
 from copy import deepcopy
-from datetime import timedelta
 from pathlib import Path
 from urllib.error import URLError
 
@@ -29,31 +26,15 @@ from cells.annotations import AnnotatedImage
 from network.checkpoints import describe_model, load_checkpoint, load_weights, save_checkpoint
 from network.models import build_model, forget_pretrained, run_in_dtype, set_num_classes
 from training.hooks import CheckpointHook, CompetitionHook, NormHook, SeedHook
-from utils.script import InputError, atomic_path, seed_everything
-
-
-def join_processes(device: torch.device) -> tuple[torch.device, int, int]:
-    """Under torchrun join the other processes, each with a GPU of its own.
-
-    Returns:
-        This process's device, its rank and the number of processes.
-    """
-    if "WORLD_SIZE" not in os.environ:
-        return device, 0, 1
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    # an evaluation may take long, in which the other processes wait
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(hours=6))
-    return device, dist.get_rank(), dist.get_world_size()
+from utils.device import seed_everything
+from utils.files import write_json
+from utils.script import InputError
 
 
 def record_environment(path: Path, command: Sequence[str]) -> None:
     """Write the command, versions and hardware as JSON."""
     environment = {"command": list(command), **{k: str(v) for k, v in collect_env().items()}}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(environment, indent=2), encoding="utf-8")
+    write_json(path, environment)
 
 
 def initialise(model: nn.Module, load_from: str | None, class_names: tuple[str, ...]) -> list[str]:

@@ -1,18 +1,66 @@
-"""Command-line options that several scripts have."""
+"""Command-line options that several scripts have, and the types of their values."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
 
-from utils.paths import PUBLISHED_MODELS
-from utils.script import PRECISIONS, InputError
+from utils.paths import PUBLISHED_MODELS, in_repository
+from utils.script import InputError
 
-if TYPE_CHECKING:
-    import torch
+Number = TypeVar("Number", int, float)
 
-    from network.ensemble import Ensemble
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {' '.join(message.split())}; see {self.prog} --help\n")
+
+
+def script_parser(description: str | None) -> argparse.ArgumentParser:
+    """Parser of a script, whose errors are one line and exit code 2.
+
+    Args:
+        description: the script's `__doc__`, shown as it is written.
+    """
+    return _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def at_least(least: Number) -> Callable[[str], Number]:
+    """For `type=` of an option: a finite number from `least` on, whole where `least` is an int."""
+    return _checked(type(least), lambda value: value >= least, f"of at least {least:g}")
+
+
+def above(bound: float) -> Callable[[str], float]:
+    """For `type=` of an option: a finite number larger than `bound`."""
+    return _checked(float, lambda value: value > bound, f"above {bound:g}")
+
+
+def between(least: Number, most: Number) -> Callable[[str], Number]:
+    """For `type=` of an option: a number from `least` to `most`, whole where `least` is an int."""
+    return _checked(
+        type(least), lambda value: least <= value <= most, f"from {least:g} to {most:g}"
+    )
+
+
+def _checked(
+    kind: type[Number], holds: Callable[[Number], bool], range_text: str
+) -> Callable[[str], Number]:
+    noun = "whole number" if kind is int else "number"
+
+    def parse(text: str) -> Number:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not math.isfinite(value) or not holds(value):
+            raise argparse.ArgumentTypeError(f"{text!r}: give a {noun} {range_text}")
+        return value
+
+    return parse
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -40,23 +88,7 @@ def add_compute_options(
         default="auto",
         help="auto: bf16 where the hardware multiplies it natively, else fp32",
     )
-    add("--threads", type=positive, help="cores of the CPU to use (default: all)")
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 on, for `type=` of an option."""
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-def share(text: str) -> float:
-    """A number from 0 to 1, for `type=` of an option."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise ValueError
-    return value
+    add("--threads", type=at_least(1), help="cores of the CPU to use (default: all)")
 
 
 def scores_by_class(
@@ -73,8 +105,8 @@ def scores_by_class(
         if name not in (*class_names, "default"):
             raise InputError(f"{flag} {pair}: classes are {', '.join(class_names)}, default")
         try:
-            table[name] = share(score)
-        except ValueError as error:
+            table[name] = between(0.0, 1.0)(score)
+        except argparse.ArgumentTypeError as error:
             message = f"{flag} {pair}: write CLASS=SCORE, with a score between 0 and 1"
             raise InputError(message) from error
     return table
@@ -84,7 +116,9 @@ def add_prediction_options(parser: argparse.ArgumentParser) -> None:
     """How models look at an image."""
     add = parser.add_argument
     add(
-        "--score_thr", type=float, help="least score of a cell (default: by class, from the models)"
+        "--score_thr",
+        type=between(0.0, 1.0),
+        help="least score of a cell (default: by class, from the models)",
     )
     add("--tta", action="store_true", help="also look at the mirrored image: slower, a bit better")
     add(
@@ -95,41 +129,32 @@ def add_prediction_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def ensemble_from(
-    args: argparse.Namespace, weights: Sequence[str], device: torch.device | None = None
-) -> Ensemble:
-    """Load models as `add_compute_options` and `add_prediction_options` say.
-
-    Args:
-        args: the options.
-        weights: checkpoints.
-        device: where to compute instead of `--device`.
-
-    Raises:
-        InputError: a checkpoint or an option cannot be used.
-    """
-    from network.ensemble import load_ensemble
-    from utils.script import resolve_device, resolve_precision, use_threads
-
-    device = device or resolve_device(args.device)
-    dtype = resolve_precision(args.precision, device)
-    use_threads(args.threads)
-    return load_ensemble(weights, device, dtype, args.score_thr, args.tta, args.compile)
-
-
-def check_prediction_options(args: argparse.Namespace) -> None:
-    """Raise an `InputError` for values of `add_prediction_options` that are out of range."""
-    if args.score_thr is not None and not 0 <= args.score_thr <= 1:
-        raise InputError(f"--score_thr {args.score_thr}: not between 0 and 1")
-
-
 def add_weights_option(
     parser: argparse.ArgumentParser, default: Sequence[str] | None = PUBLISHED_MODELS
 ) -> None:
-    """Several checkpoints."""
+    """Several checkpoints.
+
+    Args:
+        parser: gets the option.
+        default: paths relative to the repository.
+    """
     parser.add_argument(
         "--weights",
         nargs="+",
-        default=default,
+        default=default and [in_repository(path) for path in default],
         help="checkpoint(s), also as one string separated by spaces",
+    )
+
+
+def add_second_level_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--2nd_level_model` and `--2nd_level_features`."""
+    parser.add_argument(
+        "--2nd_level_model",
+        dest="second_level_model",
+        help="CatBoost model (.pkl, .cbm) whose predicted IoU becomes the score of a cell",
+    )
+    parser.add_argument(
+        "--2nd_level_features",
+        dest="second_level_features",
+        help="CSV that lists its features (default: features.csv beside a catboost.pkl, and so on)",
     )

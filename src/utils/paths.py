@@ -1,4 +1,4 @@
-"""Finding the files that a script is asked to work on."""
+"""Where the repository's own files are, and finding the files that a script is asked to work on."""
 
 from __future__ import annotations
 
@@ -9,14 +9,78 @@ from pathlib import Path
 
 from utils.script import InputError
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
+# relative to the repository
 PUBLISHED_MODELS = [f"models/pretrained_models/pseudo_round{i}_model.pth" for i in (1, 2)]
+PUBLISHED_SECOND_LEVEL = "2nd_level_model/published_catboost.pkl"
+BUNDLED_MODELS = ["models/demo_model_1.pth", "models/demo_model_2.pth"]
+BUNDLED_SECOND_LEVEL = "2nd_level_model/catboost.pkl"
+DEMO_IMAGES = ["demo_images/7ae19de7bc2a.png", "demo_images/simulated_shsy5y.png"]
+
+
+def in_repository(path: str) -> str:
+    """A file of the repository, as it is found from the working directory.
+
+    Args:
+        path: relative to the repository.
+
+    Returns:
+        `path` itself where the working directory is the repository, else an absolute path.
+    """
+    return path if Path.cwd() == REPOSITORY else str(REPOSITORY / path)
+
+
+def choose_weights(weights: Sequence[str] | None) -> list[str]:
+    """Paths as given, or the published models where they are, or the bundled ones."""
+    if weights is not None:
+        return split_paths(weights)
+    published = [in_repository(path) for path in PUBLISHED_MODELS]
+    if all(Path(path).is_file() for path in published):
+        return published
+    print(
+        "Using the small bundled demonstration models; bash download_models.sh fetches the "
+        "published ones, which are then used instead (see README, 'Models')."
+    )
+    return [in_repository(path) for path in BUNDLED_MODELS]
+
+
+def default_second_level(weights: Sequence[str]) -> str | None:
+    """The 2nd-level model that belongs to the models that are used by default, where it is there.
+
+    It knows the mistakes of the models that it was trained with, not those of others.
+    """
+    for models, second_level in (
+        (PUBLISHED_MODELS, PUBLISHED_SECOND_LEVEL),
+        (BUNDLED_MODELS, BUNDLED_SECOND_LEVEL),
+    ):
+        if list(weights) == [in_repository(path) for path in models]:
+            path = in_repository(second_level)
+            return path if Path(path).is_file() else None
+    return None
+
+
+def demo_image() -> str:
+    """The image that is segmented where none is given: a published one where it is there.
+
+    Raises:
+        InputError: the repository's demo images were removed.
+    """
+    for path in map(in_repository, DEMO_IMAGES):
+        if Path(path).is_file():
+            return path
+    raise InputError("demo_images: no image is left there; give --image")
 
 
 def split_paths(entries: Sequence[str]) -> list[str]:
-    """Paths given as several arguments, or as one string separated by white space, or both."""
-    return [path for entry in entries for path in entry.split()]
+    """Paths given as several arguments, or as one string separated by white space, or both.
+
+    A path that holds white space itself is kept where it exists.
+    """
+    return [
+        path for entry in entries for path in ([entry] if Path(entry).is_file() else entry.split())
+    ]
 
 
 def list_images(patterns: Sequence[str], flag: str = "--image") -> list[Path]:

@@ -1,10 +1,14 @@
-"""Three things at a time: loading the next items, computing, and finishing the last ones."""
+"""Loading, computing and finishing at the same time, and the time and memory that stages take."""
 
 from __future__ import annotations
 
+import resource
+import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -48,7 +52,7 @@ def process(
         compute: works on up to `batch_size` neighbouring items at once.
         finish: makes the result.
         key: items go into one batch where this is the same.
-        batch_size: at most so many.
+        batch_size: items in a batch at most.
 
     Yields:
         Each item, in order, with the future of its result; one that cannot be loaded does not stop
@@ -83,3 +87,34 @@ def _batches(
         last = this
     if batch:
         yield batch
+
+
+def peak_memory_mb() -> int:
+    """Largest resident memory of this process so far, in MB of 2**20 bytes (Linux, macOS)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (2**20 if sys.platform == "darwin" else 2**10)
+
+
+class StageTimer:
+    """Adds up the wall time of named stages.
+
+    Example:
+        >>> timer = StageTimer()
+        >>> with timer.stage("read"):
+        ...     pass
+        >>> sorted(timer.seconds)
+        ['read']
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the enclosed block under `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed

@@ -25,7 +25,7 @@ from network.ensemble import load_ensemble
 from network.models import build_model
 from network.modules import split_attention
 from network.roi_align import extract, is_supported
-from utils.script import StageTimer
+from utils.stages import StageTimer
 
 CPU = torch.device("cpu")
 ARCHITECTURES = ("tiny_resnest", "tiny_cascade", "tiny_published")
@@ -182,7 +182,10 @@ def test_a_batch_gives_what_its_images_give_alone(untrained):
 @pytest.mark.heavy
 def test_compiled_backbone_gives_the_same_cells(untrained, tmp_path):
     script = """
-import sys, utils.script, torch, numpy as np
+import sys
+from utils.script import quiet_libraries
+quiet_libraries()
+import torch, numpy as np
 from network.ensemble import load_ensemble
 image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
 plain, fast = (

@@ -10,7 +10,7 @@ import pytest
 from helpers import ROOT
 
 from cells.images import read_image
-from utils.script import StageTimer
+from utils.stages import StageTimer
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from baseline import InferenceDetector, TwoPasses, full_frame_nms, paste_frames

@@ -16,7 +16,6 @@ from helpers import assert_one_line_error
 from pycocotools import mask as coco_mask
 
 from cells.annotations import load_annotations
-from utils.paths import list_images, output_names
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +124,7 @@ def test_no_cells_is_a_normal_answer(run, weights, tmp_path):
         (("--weights", "nowhere.pth"), ("nowhere.pth", "no such checkpoint")),
         (("--weights", ""), ("--weights",)),
         (("--weights", "README.md"), ("README.md", "not a readable checkpoint")),
-        (("--score_thr", "2"), ("--score_thr 2",)),
+        (("--score_thr", "2"), ("argument --score_thr", "from 0 to 1")),
         (("--device", "cuda"), ("--device cuda",)),
         (("--precision", "fp16"), ("--precision fp16", "GPU")),
     ],
@@ -156,16 +155,3 @@ def test_help(run, script):
     done = run(script, "--help")
     assert done.returncode == 0
     assert script in done.stdout
-
-
-def test_images_are_listed_in_natural_order(tmp_path):
-    for name in ("b10.png", "b2.PNG", "a.tif", "x.txt"):
-        (tmp_path / name).touch()
-    names = [path.name for path in list_images([str(tmp_path)])]
-    assert names == ["a.tif", "b2.PNG", "b10.png"]
-    assert [p.name for p in list_images([str(tmp_path / "b*")])] == ["b2.PNG", "b10.png"]
-
-
-def test_pictures_of_images_of_the_same_name(tmp_path):
-    paths = [tmp_path / "one" / "a.tif", tmp_path / "two" / "a.png", tmp_path / "b.bmp"]
-    assert list(output_names(paths)) == ["one_a.png", "two_a.png", "b.png"]

@@ -130,8 +130,8 @@ def test_bf16_on_cpu(run, shapes, tmp_path):
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (("--batch_size", 0), ("--batch_size 0",)),
-        (("--max_iters", -1), ("--max_iters -1",)),
+        (("--batch_size", 0), ("--batch_size: '0'", "at least 1")),
+        (("--max_iters", -1), ("--max_iters: '-1'",)),
         (("--config", "nowhere.py"), ("--config nowhere.py", "no such file")),
         (("--cfg-options", "max_iters"), ("--cfg-options max_iters", "KEY=VALUE")),
         (("--device", "cuda"), ("--device cuda", "--device cpu")),

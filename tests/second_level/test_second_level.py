@@ -460,12 +460,12 @@ def test_training_script(model_dir, train, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (("--depth", 0), "--depth 0"),
-        (("--iterations", 0), "--iterations 0"),
-        (("--learning_rate", -1), "--learning_rate -1"),
-        (("--l2", "nan"), "--l2 nan"),
-        (("--drop_threshold", 1.5), "--drop_threshold 1.5"),
-        (("--cv", 1), "--cv 1"),
+        (("--depth", 0), "--depth: '0'"),
+        (("--iterations", 0), "--iterations: '0'"),
+        (("--learning_rate", -1), "--learning_rate: '-1'"),
+        (("--l2", "nan"), "--l2: 'nan'"),
+        (("--drop_threshold", 1.5), "--drop_threshold: '1.5'"),
+        (("--cv", 1), "--cv: '1'"),
         (("--cv", 7), "--cv 7"),
         (("--fold", 3), "annotations_valid_3.json"),
     ],

@@ -8,7 +8,7 @@ import pytest
 from cells.annotations import load_annotations
 from training.dataset import CellDataset, EndlessSampler
 from training.transforms import LoadCellAnnotations, LoadCellImage, RandomIntensity, RandomWarp
-from utils.script import seed_everything
+from utils.device import seed_everything
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from cells.exports.segmented import SegmentedImage
 from cells.masks import binary_crops, to_rles
-from utils.script import atomic_path
+from utils.files import write_json
 
 
 def write_coco(path: Path, segmented: SegmentedImage) -> None:
@@ -43,5 +42,4 @@ def write_coco(path: Path, segmented: SegmentedImage) -> None:
     image = {"id": name, "file_name": segmented.file_name, "width": width, "height": height}
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(segmented.class_names)]
     coco = {"images": [image], "categories": categories, "annotations": annotations}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(coco), encoding="utf-8")
+    write_json(path, coco, indent=None)

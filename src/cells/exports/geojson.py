@@ -13,7 +13,7 @@ from cells.exports.segmented import SegmentedImage
 from cells.exports.table import measure
 from cells.masks import visible_crops
 from cells.outlines import pixel_outlines, to_polygons
-from utils.script import atomic_path
+from utils.files import atomic_path
 
 
 def write_geojson(path: Path, segmented: SegmentedImage) -> None:

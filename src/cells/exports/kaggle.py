@@ -10,7 +10,7 @@ import numpy as np
 
 from cells.exports.segmented import SegmentedImage
 from cells.masks import visible_crops
-from utils.script import atomic_path
+from utils.files import atomic_path
 
 HEADER = ("id", "predicted")
 

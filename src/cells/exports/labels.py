@@ -10,7 +10,8 @@ import tifffile
 
 from cells.exports.segmented import SegmentedImage
 from cells.masks import label_image
-from utils.script import InputError, atomic_path
+from utils.files import atomic_path
+from utils.script import InputError
 
 MOST = 2**16 - 1  # instances that 16 bits can number
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.script import atomic_path
+from utils.files import atomic_path
 
 
 def write_picture(path: str | Path, picture: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import roifile
 from cells.exports.segmented import SegmentedImage
 from cells.masks import visible_crops
 from cells.outlines import pixel_outlines
-from utils.script import atomic_path
+from utils.files import atomic_path
 
 MOVE_TO, LINE_TO, CLOSE = 0.0, 1.0, 4.0  # of java.awt.geom.PathIterator
 

@@ -11,7 +11,7 @@ from skimage.measure import regionprops
 
 from cells.exports.segmented import SegmentedImage
 from cells.masks import visible_crops
-from utils.script import atomic_path
+from utils.files import atomic_path
 
 SHAPE = (
     "axis_major_length",

@@ -1,0 +1,73 @@
+"""Files written completely or not at all, and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from utils.script import InputError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` (same suffix); rename it to `path` on success only.
+
+    The folder is created. On an exception the temporary file is removed and `path` stays as it was.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
+        )
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); choose another folder"
+        ) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes the file private; an output gets the permissions of any other new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: object, indent: int | None = 2) -> None:
+    """Write a value as JSON (UTF-8), through `atomic_path`.
+
+    Args:
+        path: the file.
+        value: plain data without NaN or infinity, which JSON does not have.
+        indent: spaces of each level; None writes one line, for large files.
+
+    Raises:
+        InputError: the folder cannot be written to.
+        ValueError: the value holds NaN or infinity.
+    """
+    text = json.dumps(value, indent=indent, allow_nan=False)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file, or of the files in a folder in the order of their names."""
+    path = Path(path)
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if file.is_file():
+            with open(file, "rb") as stream:
+                hashlib.file_digest(stream, lambda: digest)
+    return digest.hexdigest()
