@@ -10,6 +10,7 @@ from cells.readers.volume import Volume
 from utils.script import InputError
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".lsm", ".btf")
+MACOS_NOTES = b"\x00\x05\x16\x07"  # how AppleDouble files, `._a.png`, begin
 
 
 def open_volume(path: str | Path) -> Volume:
@@ -24,5 +25,8 @@ def open_volume(path: str | Path) -> Volume:
         raise InputError(f"{path}: no such image file; check the path")
     if not path.stat().st_size:
         raise InputError(f"{path}: empty image file; copy it again")
+    with path.open("rb") as file:
+        if file.read(len(MACOS_NOTES)) == MACOS_NOTES:
+            raise InputError(f"{path}: no image but what macOS notes about one; delete it")
     suffix = path.suffix.lower()
     return open_tiff(path) if suffix in TIFF_SUFFIXES else open_picture(path)

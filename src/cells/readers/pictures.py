@@ -11,7 +11,6 @@ from cells.readers.volume import Volume, array_reader
 from utils.script import InputError
 
 REMEDY = "convert it to PNG, JPEG or TIFF"
-MACOS_MAGIC = b"\x00\x05\x16\x07"  # AppleDouble
 
 
 def open_picture(path: Path) -> Volume:
@@ -21,8 +20,6 @@ def open_picture(path: Path) -> Volume:
         InputError: unreadable.
     """
     data = np.fromfile(path, np.uint8)  # imread cannot open every Unicode path
-    if data[:4].tobytes() == MACOS_MAGIC:
-        raise InputError(f"{path}: no image but notes of macOS about one; delete it")
     try:
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     except cv2.error as error:  # for example more pixels than OpenCV takes

@@ -1,0 +1,211 @@
+"""Axes, channels, pixel sizes and windows of image files."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from cells.readers.open_file import open_volume
+from cells.readers.volume import Window
+from utils.script import InputError
+
+RNG = np.random.default_rng(0)
+STACK = RNG.integers(0, 4000, (3, 2, 90, 130), np.uint16)  # Z or T, C, Y, X
+
+
+def whole(volume, **index):
+    return volume.read(index, Window(0, volume.shape[0], 0, volume.shape[1]))
+
+
+def test_imagej_hyperstack(tmp_path):
+    path = tmp_path / "a.tif"
+    metadata = {"axes": "ZCYX", "unit": "um"}
+    tifffile.imwrite(path, STACK, imagej=True, resolution=(1 / 0.65, 1 / 0.65), metadata=metadata)
+    volume = open_volume(path)
+    assert dict(volume.sizes) == {"Z": 3, "C": 2}
+    assert volume.shape == (90, 130)
+    assert volume.dtype == np.uint16
+    assert volume.pixel_size == pytest.approx(0.65, rel=1e-3)
+    assert volume.describe_axes() == "Z=3 C=2 Y=90 X=130"
+    np.testing.assert_array_equal(whole(volume, Z=2, C=1), STACK[2, 1])
+
+
+@pytest.mark.parametrize("unit, factor", [("µm", 1), ("nm", 1e-3), ("mm", 1e3)])
+def test_ome(tmp_path, unit, factor):
+    path = tmp_path / "a.ome.tif"
+    metadata = {
+        "axes": "TCYX",
+        "PhysicalSizeX": 0.5,
+        "PhysicalSizeXUnit": unit,
+        "PhysicalSizeY": 0.5,
+        "PhysicalSizeYUnit": unit,
+        "Channel": {"Name": ["DAPI", "phase"]},
+    }
+    tifffile.imwrite(path, STACK, metadata=metadata)
+    volume = open_volume(path)
+    assert dict(volume.sizes) == {"T": 3, "C": 2}
+    assert volume.channel_names == ("DAPI", "phase")
+    assert volume.pixel_size == pytest.approx(0.5 * factor)
+    np.testing.assert_array_equal(whole(volume, T=1, C=0), STACK[1, 0])
+
+
+def test_a_bare_resolution_and_pixels_that_are_not_square_are_no_pixel_size(tmp_path):
+    plain = STACK[0, 0]
+    tifffile.imwrite(tmp_path / "a.tif", plain, resolution=(72, 72), resolutionunit="inch")
+    tifffile.imwrite(
+        tmp_path / "b.tif", plain, imagej=True, resolution=(1, 2), metadata={"unit": "um"}
+    )
+    assert open_volume(tmp_path / "a.tif").pixel_size is None
+    assert open_volume(tmp_path / "b.tif").pixel_size is None
+
+
+LAYOUTS = {
+    "one block": {},
+    "tiles": {"tile": (32, 48), "compression": "zlib"},
+    "strips": {"rowsperstrip": 16, "compression": "zlib", "predictor": True},
+    "LZW": {"compression": "lzw"},
+    "big endian": {"byteorder": ">"},
+    "big endian strips": {"byteorder": ">", "rowsperstrip": 7},
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("photometric", ["minisblack", "rgb"])
+def test_windows_equal_the_whole(tmp_path, name, photometric):
+    path = tmp_path / "a.tif"
+    if photometric == "rgb":
+        data = np.moveaxis(np.stack([STACK[0, 0], STACK[1, 0], STACK[2, 0]]), 0, 2)
+        tifffile.imwrite(path, data, photometric="rgb", **LAYOUTS[name])
+        volume = open_volume(path)
+        assert volume.colour and not volume.sizes
+        planes = [({}, data)]
+    else:
+        metadata = {"axes": "ZCYX"}
+        tifffile.imwrite(path, STACK, photometric="minisblack", metadata=metadata, **LAYOUTS[name])
+        volume = open_volume(path)
+        planes = [({"Z": z, "C": c}, STACK[z, c]) for z in range(3) for c in range(2)]
+    for index, plane in planes:
+        for window in (Window(0, 90, 0, 130), Window(5, 6, 129, 130), Window(20, 77, 31, 100)):
+            found = volume.read(index, window)
+            np.testing.assert_array_equal(found, plane[window.slices])
+            assert found.dtype == np.uint16 and found.dtype.isnative
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_planar_colours(tmp_path, compression):
+    data = STACK[:, 0].astype(np.uint8)
+    path = tmp_path / "a.tif"
+    options = {"rowsperstrip": 20} if compression else {}
+    tifffile.imwrite(
+        path, data, photometric="rgb", planarconfig="separate", compression=compression, **options
+    )
+    volume = open_volume(path)
+    assert volume.colour and not volume.sizes
+    np.testing.assert_array_equal(whole(volume), np.moveaxis(data, 0, 2))
+    np.testing.assert_array_equal(
+        volume.read({}, Window(30, 70, 9, 20)), np.moveaxis(data, 0, 2)[30:70, 9:20]
+    )
+
+
+def test_16_bit_alpha_is_dropped(tmp_path):
+    rgba = RNG.integers(0, 60000, (40, 50, 4), np.uint16)
+    rgba[:, :, 3] = 65535
+    tifffile.imwrite(tmp_path / "a.tif", rgba, photometric="rgb", extrasamples=["unassalpha"])
+    cv2.imwrite(str(tmp_path / "a.png"), rgba[:, :, [2, 1, 0, 3]])
+    grey = np.ascontiguousarray(rgba[:, :, [0, 3]])
+    tifffile.imwrite(
+        tmp_path / "g.tif",
+        grey,
+        photometric="minisblack",
+        planarconfig="contig",
+        extrasamples=["unassalpha"],
+    )
+    for name in ("a.tif", "a.png"):
+        np.testing.assert_array_equal(whole(open_volume(tmp_path / name)), rgba[:, :, :3])
+    volume = open_volume(tmp_path / "g.tif")
+    assert not volume.sizes
+    np.testing.assert_array_equal(whole(volume), grey[:, :, 0])
+
+
+def test_white_is_zero(tmp_path):
+    for name, data in (("a", STACK[0, 0]), ("b", STACK[0, 0] > 2000)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", data, photometric="miniswhite")
+    np.testing.assert_array_equal(whole(open_volume(tmp_path / "a.tif")), 65535 - STACK[0, 0])
+    np.testing.assert_array_equal(whole(open_volume(tmp_path / "b.tif")), STACK[0, 0] <= 2000)
+
+
+def test_several_images_of_one_kind_are_positions(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        for plane in STACK[:, 0]:
+            tif.write(plane, metadata={"axes": "YX"})
+    volume = open_volume(path)
+    assert dict(volume.sizes) == {"P": 3}
+    np.testing.assert_array_equal(whole(volume, P=2), STACK[2, 0])
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that ends after its header."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    return b"\x89PNG\r\n\x1a\n" + chunk + bytes(100)
+
+
+def huge_tiff(path, compression):
+    """A TIFF of a few bytes whose header says 60,000 x 60,000."""
+    tifffile.imwrite(path, np.zeros((16, 16), np.uint8), compression=compression, rowsperstrip=16)
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        for tag in ("ImageWidth", "ImageLength", "RowsPerStrip"):
+            tif.pages[0].tags[tag].overwrite(60000)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "b.tif"])
+def test_a_header_of_60000_by_60000(tmp_path, name):
+    path = tmp_path / name
+    if name == "a.png":
+        path.write_bytes(png_header(60000, 60000))
+    else:
+        huge_tiff(path, "zlib" if name == "a.tif" else None)
+    with pytest.raises(InputError, match=name) as error:
+        open_volume(path)
+    assert len(str(error.value)) < 300
+
+
+def test_damaged_strips_are_named_when_they_are_read(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK[0, 0], compression="zlib", rowsperstrip=30)
+    with tifffile.TiffFile(path) as tif:
+        offset = tif.pages[0].dataoffsets[1]
+    data = bytearray(path.read_bytes())
+    data[offset : offset + 40] = bytes(40)
+    path.write_bytes(data)
+    volume = open_volume(path)
+    np.testing.assert_array_equal(volume.read({}, Window(0, 30, 0, 130)), STACK[0, 0][:30])
+    with pytest.raises(InputError, match="a.tif.*row 30"):
+        volume.read({}, Window(29, 31, 0, 130))
+
+
+def test_notes_of_macos(tmp_path):
+    path = tmp_path / "._a.png"
+    path.write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        ")
+    with pytest.raises(InputError, match="macOS"):
+        open_volume(path)
+    path.rename(tmp_path / "._a.tif")
+    with pytest.raises(InputError, match="macOS"):
+        open_volume(tmp_path / "._a.tif")
+
+
+def test_files_are_closed(tmp_path):
+    import os
+
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK, imagej=True, metadata={"axes": "ZCYX"})
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        whole(open_volume(path), Z=1, C=1)
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
