@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cells.images import CellImage
 from cells.instances import Instances
 
 
@@ -17,9 +18,11 @@ class SegmentedImage:
     Attributes:
         name: stem of its results, unique in a run.
         file_name: the image file, relative to the folder that was segmented, with suffix and "/".
-        image: uint8 [height, width, 3], BGR.
+        image: uint8 [height, width, 3], BGR, as the models saw it.
         instances: N instances, best first.
         class_names: by label.
+        source: the image in its file, with raw values of every channel, which are measured; None
+            where there is no file: then `image` is measured.
     """
 
     name: str
@@ -27,3 +30,20 @@ class SegmentedImage:
     image: np.ndarray
     instances: Instances
     class_names: Sequence[str]
+    source: CellImage | None = None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels that are measured."""
+        return self.source.channels if self.source else ("",)
+
+    @property
+    def pixel_size(self) -> float | None:
+        """Micrometres per pixel, where it is known."""
+        return self.source.pixel_size if self.source else None
+
+    def raw_window(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """Values of a window to measure, [y1 - y0, x1 - x0, channels]."""
+        if self.source:
+            return self.source.read_window(y0, y1, x0, x1)
+        return self.image[y0:y1, x0:x1].mean(axis=2, keepdims=True)

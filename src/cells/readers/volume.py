@@ -82,7 +82,7 @@ def array_reader(array: np.ndarray, axes: str) -> Reader:
         part = array[tuple(where.get(axis, index.get(axis, 0)) for axis in axes)]
         order = [axis for axis in axes if axis in "YXS"]
         part = part.transpose([order.index(axis) for axis in "YXS" if axis in order])
-        return np.ascontiguousarray(part, part.dtype.newbyteorder("="))
+        return np.array(part, part.dtype.newbyteorder("="), order="C")
 
     return read
 
