@@ -13,7 +13,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from cells.images import read_image
+from cells.images import image_shape
 from cells.rle import to_rle
 from utils.script import InputError, report_problems
 
@@ -150,7 +150,7 @@ def _check_images(records: Sequence[dict], image_dir: Path) -> tuple[dict, list[
 
     def problem(record: dict) -> str | None:
         try:
-            height, width = read_image(image_dir / record["file_name"]).shape[:2]
+            height, width = image_shape(image_dir / record["file_name"])
         except InputError as error:
             return str(error)
         if (height, width) != (record["height"], record["width"]):

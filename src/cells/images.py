@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from cells.grey import AS_STORED, GreyRule, grey_map, looks_inverted, statistics
+from cells.grey import AS_STORED, GreyRule, estimate_rule, grey_map, looks_inverted
+from cells.histogram import Histogram
 from cells.planes import Plane, PlaneChoice, choose_planes
 from cells.projections import plane_reader
 from cells.readers.open_file import open_volume
@@ -162,10 +164,24 @@ def read_image(path: str | Path, rule: GreyRule = AS_STORED) -> np.ndarray:
 
 
 def image_shape(path: str | Path) -> tuple[int, int]:
-    """(height, width) of the image of a file that holds one."""
-    volume = open_volume(path)
-    choose_planes(volume, PlaneChoice())
-    return volume.shape
+    """(height, width) of the image of a file that holds one, all of which is read.
+
+    Raises:
+        InputError: the file is missing, unreadable, or has several planes.
+    """
+    return _only_plane(path).shape[:2]
+
+
+def training_rule(paths: Sequence[str | Path]) -> GreyRule:
+    """The rule of a model that learns from these images; deeper than 8 bit ones do not count.
+
+    Raises:
+        InputError: an image cannot be read, or has several planes.
+    """
+    planes = map(_only_plane, paths)
+    return estimate_rule(
+        [Histogram.of(plane).statistics() for plane in planes if plane.dtype == np.uint8]
+    )
 
 
 def resize(image: np.ndarray, size: tuple[int, int], library: str) -> np.ndarray:
@@ -183,6 +199,13 @@ def resize(image: np.ndarray, size: tuple[int, int], library: str) -> np.ndarray
     if library == "pillow":
         return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+
+
+def _only_plane(path: str | Path) -> np.ndarray:
+    """Raw values of the image of a file that holds one."""
+    volume = open_volume(path)
+    (plane,) = choose_planes(volume, PlaneChoice())
+    return volume.read(plane.index, Window(0, volume.shape[0], 0, volume.shape[1]))
 
 
 def _shown_channels(volume: Volume, plane: Plane) -> list[int]:
@@ -204,7 +227,7 @@ def _notes(sample: np.ndarray, rule: GreyRule, invert: bool) -> list[str]:
         bad = 1 - np.isfinite(sample).mean()
         if bad:
             notes.append(f"{bad:.2%} of the values are not finite; they count as background")
-    if not invert and looks_inverted(statistics(sample), rule):
+    if not invert and looks_inverted(Histogram.of(sample).statistics(), rule):
         notes.append("the contrast looks inverted against the training images'; try --invert")
     return notes
 

@@ -60,7 +60,9 @@ def choose_planes(volume: Volume, choice: PlaneChoice) -> list[Plane]:
     roles = _roles(volume, choice)
     ranges: dict[str, list[int]] = {}
     projection = None
-    colour = None if "C" in roles.values() or not choice.channel else _colour(volume, choice.channel)
+    colour = (
+        None if "C" in roles.values() or not choice.channel else _colour(volume, choice.channel)
+    )
     for axis, size in volume.sizes.items():
         role = roles.get(axis)
         if role == "C" and choice.channel:

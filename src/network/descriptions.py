@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from torch import nn
 from torch.nn.modules import module as registration
 
+from cells.grey import GreyRule
+
 # Every type that a description may name: of mmdet, mmcv, torch, or of network/modules.py. Before
 # one is added, look whether its constructor reads a file, an address, or code.
 MODEL_TYPES = frozenset(
@@ -142,6 +144,10 @@ def check_inference(inference: object) -> None:
     if not isinstance(diameters, dict):
         raise ValueError("inference: 'cell_diameter' is no dict")
     _need_numbers(diameters, diameters, 1e-3, 1e6)
+    if inference.get("grey") is not None:
+        if not isinstance(inference["grey"], dict):
+            raise ValueError("inference: 'grey' is no dict")
+        GreyRule.from_dict(inference["grey"])
     confidence = inference.get("confidence")
     if not isinstance(confidence, dict) or "default" not in confidence:
         raise ValueError("inference: 'confidence' lacks the default threshold")

@@ -17,6 +17,7 @@ import torch
 from mmcv.runner import BaseModule
 from torch import nn
 
+from cells.grey import rule_of
 from cells.images import resize
 from cells.instances import Boxes
 from network.acceleration import accelerate
@@ -78,6 +79,7 @@ class Detector:
     ) -> None:
         self.model = model.eval()
         self.inference = inference
+        self.grey_rule = rule_of(inference, class_names)
         self.class_names = tuple(class_names)
         self.device = device
         self._box_head = _without_masks(model.roi_head)

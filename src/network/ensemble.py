@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torchvision.ops import batched_nms
 
+from cells.grey import mean_rule
 from cells.instances import Boxes, Candidates, Instances
 from cells.masks import mask_nms, paste_probabilities
 from network.detector import Detector, Features, NetworkInput
@@ -186,6 +187,10 @@ class Ensemble:
             thresholds that the checkpoints carry.
         tta: also look at the mirrored image and average.
 
+    Attributes:
+        class_names: by label.
+        grey_rule: how images are to be read for the models, see `cells.images`.
+
     Raises:
         InputError: the class names differ.
     """
@@ -205,6 +210,7 @@ class Ensemble:
                 )
         self.class_names = first.class_names
         self.device = first.device
+        self.grey_rule = mean_rule([detector.grey_rule for detector in detectors])
         self.post_processing = post_processing or PostProcessing(mean_confidence(detectors))
         flips = (False, True) if tta else (False,)
         self.views = [View(detector, flip) for detector in detectors for flip in flips]

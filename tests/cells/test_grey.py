@@ -10,12 +10,19 @@ from cells.grey import (
     SARTORIUS,
     GreyRule,
     estimate_rule,
-    even_levels,
     grey_map,
     looks_inverted,
     mean_rule,
-    statistics,
 )
+from cells.histogram import GreyStatistics, Histogram
+
+
+def statistics(image: np.ndarray) -> GreyStatistics:
+    return Histogram.of(image).statistics()
+
+
+def even_levels(values: np.ndarray) -> tuple[float, float] | None:
+    return Histogram.of(values).even_levels()
 
 
 def phase_contrast(background: float = 128, spread: float = 6, seed: int = 0) -> np.ndarray:
