@@ -44,11 +44,11 @@ class ImageSource:
 
     Attributes:
         path: the file.
-        plane: of it.
+        plane: of it; None: the only one that the user's choice leaves.
     """
 
     path: Path
-    plane: Plane
+    plane: Plane | None = None
 
 
 class CellImage:
@@ -143,7 +143,10 @@ def open_image(
     Raises:
         InputError: the file cannot be read.
     """
-    return CellImage(open_volume(source.path), source.plane, rule, options or ImageOptions())
+    options = options or ImageOptions()
+    volume = open_volume(source.path)
+    plane = source.plane or _only_plane(volume, options.choice)
+    return CellImage(volume, plane, rule, options)
 
 
 def read_image(path: str | Path, rule: GreyRule = AS_STORED) -> np.ndarray:
@@ -159,8 +162,7 @@ def read_image(path: str | Path, rule: GreyRule = AS_STORED) -> np.ndarray:
     Raises:
         InputError: the file is missing, unreadable, or has several planes.
     """
-    (source,) = find_images(path, PlaneChoice())
-    return open_image(source, rule).pixels
+    return open_image(ImageSource(Path(path)), rule).pixels
 
 
 def image_shape(path: str | Path) -> tuple[int, int]:
@@ -169,7 +171,7 @@ def image_shape(path: str | Path) -> tuple[int, int]:
     Raises:
         InputError: the file is missing, unreadable, or has several planes.
     """
-    return _only_plane(path).shape[:2]
+    return _read_all(path).shape[:2]
 
 
 def training_rule(paths: Sequence[str | Path]) -> GreyRule:
@@ -178,7 +180,7 @@ def training_rule(paths: Sequence[str | Path]) -> GreyRule:
     Raises:
         InputError: an image cannot be read, or has several planes.
     """
-    planes = map(_only_plane, paths)
+    planes = map(_read_all, paths)
     return estimate_rule(
         [Histogram.of(plane).statistics() for plane in planes if plane.dtype == np.uint8]
     )
@@ -201,10 +203,17 @@ def resize(image: np.ndarray, size: tuple[int, int], library: str) -> np.ndarray
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
-def _only_plane(path: str | Path) -> np.ndarray:
+def _only_plane(volume: Volume, choice: PlaneChoice) -> Plane:
+    planes = choose_planes(volume, choice)
+    if len(planes) > 1:
+        raise InputError(f"{volume.path}: holds {len(planes)} images, where one is asked for")
+    return planes[0]
+
+
+def _read_all(path: str | Path) -> np.ndarray:
     """Raw values of the image of a file that holds one."""
     volume = open_volume(path)
-    (plane,) = choose_planes(volume, PlaneChoice())
+    plane = _only_plane(volume, PlaneChoice())
     return volume.read(plane.index, Window(0, volume.shape[0], 0, volume.shape[1]))
 
 
