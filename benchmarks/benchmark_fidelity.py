@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from cells.instances import Instances
-    from evaluation.evaluation import ImageResult
+    from evaluation.metrics import ImageResult
 
 MATCH_IOU = 0.5
 CLOSE = 0.5  # pixels
@@ -63,7 +63,8 @@ def main(args: argparse.Namespace) -> None:
     import torch
 
     from cells.annotations import AnnotatedImage, annotation_file, load_annotations
-    from evaluation.evaluation import compare_instances, for_each_image, image_result
+    from evaluation.evaluator import for_each_image
+    from evaluation.metrics import compare_instances, image_result
     from network.ensemble import load_ensemble
     from utils.device import use_threads
 
@@ -113,7 +114,7 @@ def print_table(images: list[dict[str, Finding]], class_names: tuple[str, ...]) 
     """One row for each way of computing."""
     import numpy as np
 
-    from evaluation.evaluation import summarise
+    from evaluation.metrics import summarise
 
     rows, reference = [], None
     for name in images[0]:

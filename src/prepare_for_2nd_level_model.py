@@ -62,7 +62,7 @@ def predict_images(ensemble: Ensemble, truth: AnnotationSet, out_dir: str, resum
     """Write the predictions of every image, and a line that sums them up."""
     from tqdm import tqdm
 
-    from evaluation.evaluation import read_ahead
+    from cells.annotations import read_ahead
     from second_level.predictions import ImagePredictions, prediction_path, write_predictions
 
     wanted = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from cells.images import image_shape
 from cells.rle import to_rle
 from utils.script import InputError, report_problems
+from utils.stages import load_ahead
 
 
 @dataclass(frozen=True)
@@ -184,3 +185,9 @@ def _annotated(
         rles=rles,
         iscrowd=np.array([crowd for _, _, crowd in instances], bool),
     )
+
+
+def read_ahead(records: Iterable[AnnotatedImage]) -> Iterator[tuple[AnnotatedImage, np.ndarray]]:
+    """Records with their images; the next image is read while the last one is worked on."""
+    for record, image in load_ahead(records, lambda record: read_image(record.path)):
+        yield record, image.result()

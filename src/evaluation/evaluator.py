@@ -1,52 +1,52 @@
-"""Everything that an evaluation measures on one image, while its masks are in memory."""
+"""Predicting and measuring annotated images, one in memory at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import torch.distributed as dist
+from tqdm import tqdm
 
-from cells.annotations import AnnotatedImage, AnnotationSet
+from cells.annotations import AnnotatedImage, AnnotationSet, read_ahead
 from cells.instances import Candidates, Instances
-from cells.masks import to_rles
-from evaluation.coco_ap import ImageMatches, match_image
-from evaluation.evaluation import ImageResult, compare_instances, image_result
+from evaluation.coco_ap import result_rows
+from evaluation.metrics import ImageResult, compare_instances, image_result
 from evaluation.pictures import write_error_picture
-from evaluation.prediction_io import ResultsWriter
 from evaluation.thresholds import ImageCurve, image_curve
 
+T = TypeVar("T")
 Source = Callable[[AnnotatedImage, np.ndarray], Candidates]
-Rescore = Callable[[Instances, np.ndarray], Instances]  # takes the uint8 BGR image, too
+Rescore = Callable[[Instances, np.ndarray], Instances]  # also takes the uint8 BGR image
 
 
 @dataclass(frozen=True)
-class Examination:
-    """What is kept of one image; no masks.
+class ImageEvaluation:
+    """What is kept of one image: figures and COCO rows, no decoded masks.
 
     Attributes:
         result: competition metric.
         before: the same before rescoring, where there is any.
-        coco: matches for COCO's average precision.
         curve: scores against the confidence threshold, before rescoring.
+        coco_rows: final predictions, see `coco_ap.result_rows`.
     """
 
     result: ImageResult
     before: ImageResult | None
-    coco: ImageMatches
     curve: ImageCurve
+    coco_rows: list[dict]
 
 
-class Examiner:
+class Evaluator:
     """Predicts and measures image after image.
 
     Args:
         source: predictions of an image.
         truth: the annotation file.
-        has_classes: False for predictions without classes, whose COCO AP is class-agnostic.
         rescore: applied to the predictions that reach the confidence threshold.
-        writer: gets the final predictions.
         show_dir: folder for pictures of the final predictions.
     """
 
@@ -54,20 +54,16 @@ class Examiner:
         self,
         source: Source,
         truth: AnnotationSet,
-        has_classes: bool = True,
         rescore: Rescore | None = None,
-        writer: ResultsWriter | None = None,
         show_dir: Path | None = None,
     ) -> None:
         self.source = source
         self.truth = truth
-        self.has_classes = has_classes
         self.rescore = rescore
-        self.writer = writer
         self.show_dir = show_dir
 
-    def __call__(self, record: AnnotatedImage, image: np.ndarray) -> Examination:
-        """Examine one image, uint8 BGR [height, width, 3]."""
+    def __call__(self, record: AnnotatedImage, image: np.ndarray) -> ImageEvaluation:
+        """Evaluate one image, uint8 BGR [height, width, 3]."""
         found = self.source(record, image)
         comparison = compare_instances(found.instances, record)
         curve = image_curve(
@@ -80,16 +76,53 @@ class Examiner:
             before = image_result(record, comparison)
             instances = self.rescore(instances, image)
             comparison = compare_instances(instances, record)
-        rles = to_rles(instances)
-        if self.writer is not None:
-            self.writer.write(record, instances, rles)
         if self.show_dir is not None:
             write_error_picture(self.show_dir, image, record, instances, comparison)
-        return Examination(
+        return ImageEvaluation(
             result=image_result(record, comparison),
             before=before,
-            coco=match_image(
-                record, instances, rles, len(self.truth.class_names), not self.has_classes
-            ),
             curve=curve,
+            coco_rows=result_rows(record, instances, self.truth.category_ids),
         )
+
+
+def evaluate(
+    predict: Callable[[np.ndarray], Instances], records: Sequence[AnnotatedImage]
+) -> list[ImageResult]:
+    """Segment every image and score it with the competition's metric, and nothing else.
+
+    Args:
+        predict: from uint8 BGR [height, width, 3] to instances.
+        records: annotated images.
+    """
+
+    def evaluate_image(record: AnnotatedImage, image: np.ndarray) -> ImageResult:
+        return image_result(record, compare_instances(predict(image), record))
+
+    return for_each_image(evaluate_image, records)
+
+
+def for_each_image(
+    evaluate_image: Callable[[AnnotatedImage, np.ndarray], T],
+    records: Sequence[AnnotatedImage],
+    rank: int = 0,
+    world: int = 1,
+) -> list[T]:
+    """Apply a function to every image; the processes of a distributed run share the images.
+
+    Args:
+        evaluate_image: what it returns is kept for all images, so it should be small; in a
+            distributed run it must be picklable.
+        records: annotated images, the same in every process.
+        rank, world: number of this process and of all; process r takes images r, r + world ...
+
+    Returns:
+        One entry for each record, in their order, in every process.
+    """
+    own = records[rank::world]
+    bar = tqdm(read_ahead(own), total=len(own), desc="evaluating", disable=rank > 0)
+    shares = [[evaluate_image(record, image) for record, image in bar]]
+    if world > 1:
+        shares, mine = [None] * world, shares[0]
+        dist.all_gather_object(shares, mine)
+    return [shares[i % world][i // world] for i in range(len(records))]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from cells.annotations import AnnotationSet
-    from evaluation.evaluator import Rescore, Source
+    from evaluation.evaluator import ImageEvaluation, Rescore, Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,36 +58,56 @@ def run_evaluation(
     check_options(args)
     quiet_libraries()
     from cells.annotations import annotation_file, load_annotations
-    from evaluation.evaluation import for_each_image
-    from evaluation.evaluator import Examiner
-    from evaluation.pictures import plot_precision_recall
-    from evaluation.prediction_io import saved_results
-    from evaluation.report import evaluation_tables, print_tables, write_report
+    from evaluation.evaluator import Evaluator, for_each_image
 
     device, rank, world = join_processes(resolve_device(args.device))
     path = args.annotation_file or annotation_file(args.annotation_dir, "valid", args.fold)
     truth = load_annotations(path, args.image_dir, args.skip_invalid)
-    if args.predictions:
-        source = _file_source(args, truth)
-    else:
-        source = _model_source(weights, args, truth, device)
-    make_folder(args.out_dir)
-    has_classes = not (args.predictions and Path(args.predictions).is_dir())
+    source = (
+        _file_source(args, truth)
+        if args.predictions
+        else _model_source(weights, args, truth, device)
+    )
+    make_folder("--out_dir", args.out_dir)
+    if args.out:
+        make_folder("--out", str(Path(args.out).parent))
     show_dir = Path(args.show_dir) if args.show_dir else None
-    with saved_results(args.out, truth.category_ids, rank, world) as writer:
-        examiner = Examiner(source, truth, has_classes, rescore, writer, show_dir)
-        examinations = for_each_image(examiner, truth.images, rank, world)
+    evaluator = Evaluator(source, truth, rescore, show_dir)
+    evaluations = for_each_image(evaluator, truth.images, rank, world)
     if rank == 0:
-        tables = evaluation_tables(examinations, truth, has_classes, args.confidence_search)
-        print_tables(tables)
         files = [path, *([args.predictions] if args.predictions else weights)]
-        write_report(Path(args.out_dir), tables, examinations, truth, files, args)
-        if show_dir:
-            curves = [examination.curve for examination in examinations]
-            plot_precision_recall(show_dir / "precision_recall.png", curves)
-        written = [f"{args.out_dir}/evaluation.json", f"{args.out_dir}/per_image.csv"]
-        print("written:", ", ".join([*written, *filter(None, (args.out, args.show_dir))]))
+        report(evaluations, truth, files, args)
     leave_processes()
+
+
+def report(
+    evaluations: Sequence[ImageEvaluation],
+    truth: AnnotationSet,
+    files: Sequence[str | Path],
+    args: argparse.Namespace,
+) -> None:
+    """Print the tables, and write all that the options ask for.
+
+    Args:
+        evaluations: of all images.
+        truth: the annotations.
+        files: what the figures come from, see `write_report`.
+        args: options of `add_arguments`.
+    """
+    from evaluation.pictures import plot_precision_recall
+    from evaluation.report import evaluation_tables, print_tables, write_report, write_results
+
+    has_classes = not _label_images(args)
+    tables = evaluation_tables(evaluations, truth, has_classes, args.confidence_search)
+    print_tables(tables)
+    write_report(Path(args.out_dir), tables, evaluations, truth, files, args)
+    if args.out:
+        write_results(args.out, [evaluation.coco_rows for evaluation in evaluations])
+    if args.show_dir:
+        curves = [evaluation.curve for evaluation in evaluations]
+        plot_precision_recall(Path(args.show_dir) / "precision_recall.png", curves)
+    written = [f"{args.out_dir}/evaluation.json", f"{args.out_dir}/per_image.csv"]
+    print("written:", ", ".join([*written, *filter(None, (args.out, args.show_dir))]))
 
 
 def check_options(args: argparse.Namespace) -> None:
@@ -96,14 +116,14 @@ def check_options(args: argparse.Namespace) -> None:
     Raises:
         InputError: names the option.
     """
-    if args.confidence_search and args.predictions and Path(args.predictions).is_dir():
+    if args.confidence_search and _label_images(args):
         raise InputError(
             "--confidence_search: label images have no scores; give models or COCO results"
         )
 
 
-def make_folder(path: str) -> None:
-    """Create the report's folder before the long work starts.
+def make_folder(flag: str, path: str) -> None:
+    """Create a folder that an option names before the long work starts.
 
     Raises:
         InputError: that is not possible.
@@ -112,8 +132,13 @@ def make_folder(path: str) -> None:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"--out_dir {path}: cannot be made ({error.strerror}); choose another folder"
+            f"{flag} {path}: cannot be made ({error.strerror}); choose another folder"
         ) from error
+
+
+def _label_images(args: argparse.Namespace) -> bool:
+    """Whether the predictions are label images, which have neither classes nor scores."""
+    return bool(args.predictions) and Path(args.predictions).is_dir()
 
 
 def _model_source(
@@ -127,10 +152,8 @@ def _model_source(
 
 
 def _file_source(args: argparse.Namespace, truth: AnnotationSet) -> Source:
-    from evaluation.label_images import LabelImages
-    from evaluation.prediction_io import Results
-    from evaluation.sources import FilePredictions
+    from evaluation.sources import CocoResults, FilePredictions, LabelImages
 
-    if Path(args.predictions).is_dir():
+    if _label_images(args):
         return FilePredictions(LabelImages(args.predictions, truth), args.score_thr)
-    return FilePredictions(Results(args.predictions, truth, args.skip_invalid), args.score_thr)
+    return FilePredictions(CocoResults(args.predictions, truth, args.skip_invalid), args.score_thr)

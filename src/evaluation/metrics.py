@@ -1,4 +1,8 @@
-"""The competition's metric: mean over images of the average precision over ten IoU thresholds."""
+"""The competition's metric: mean over images of the average precision over ten IoU thresholds.
+
+From pixels to tables: IoU of predictions with true masks (`compare`), counts at each threshold
+(`ImageScore`), one image summed up (`ImageResult`), and tables over all images.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from pycocotools import mask as coco_mask
 
+from cells.annotations import AnnotatedImage
+from cells.instances import Instances
+from cells.masks import label_image
 from cells.rle import foreground_pixels
+from network.ensemble import dominant_class
 
 IOU_THRESHOLDS = np.arange(50, 100, 5) / 100  # 0.50, 0.55 ... 0.95
 TRUTH_CHUNK = 128  # true masks compared at a time; bounds the memory
+NO_TYPE = -1  # cell type of an image without truth
 
 
 @dataclass(frozen=True)
@@ -154,6 +164,86 @@ def count_matches_by_confidence(
     return ImageScore(np.array(tp), np.array(fp), np.array(fn))
 
 
-def mean_ap(scores: Sequence[ImageScore]) -> float:
-    """The competition's score: mean over images of their average precision."""
-    return float(np.mean([score.ap for score in scores]))
+@dataclass(frozen=True)
+class ImageResult:
+    """How well one image was segmented.
+
+    Attributes:
+        image: the id in the annotation file.
+        cell_type: the most frequent true class, by label, or `NO_TYPE`.
+        cells: number of true instances, crowd regions not counted.
+        predictions: number of predicted instances.
+        score: counts at the ten IoU thresholds.
+    """
+
+    image: str | int
+    cell_type: int
+    cells: int
+    predictions: int
+    score: ImageScore
+
+
+def compare_instances(instances: Instances, record: AnnotatedImage) -> Comparison:
+    """Resolve the overlaps of the predictions and compare them with the truth."""
+    return compare(label_image(instances), len(instances), record.rles, record.iscrowd)
+
+
+def image_result(record: AnnotatedImage, comparison: Comparison) -> ImageResult:
+    """Sum up one image."""
+    labels = record.labels[~record.iscrowd]
+    return ImageResult(
+        image=record.id,
+        cell_type=dominant_class(labels) if len(labels) else NO_TYPE,
+        cells=len(labels),
+        predictions=len(comparison.counted),
+        score=comparison.score(),
+    )
+
+
+def summarise(results: Sequence[ImageResult], class_names: Sequence[str]) -> pd.DataFrame:
+    """One row for each cell type, over its own images, and one over all.
+
+    Columns: images, cells, mAP, AP50, AP75 (mean over images), TP, FP, FN (sums at IoU 0.5),
+    precision and recall at IoU 0.5. Images without truth count in the last row only.
+    """
+    rows = {}
+    for label, name in enumerate(class_names):
+        own = [result for result in results if result.cell_type == label]
+        if own:
+            rows[name] = _row(own)
+    rows["all"] = _row(results)
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def per_image_table(results: Sequence[ImageResult], class_names: Sequence[str]) -> pd.DataFrame:
+    """One row for each image: its type, number of predictions, and the columns of `summarise`."""
+    rows = [
+        {
+            "image": result.image,
+            "cell_type": "" if result.cell_type == NO_TYPE else class_names[result.cell_type],
+            "predictions": result.predictions,
+            **_row([result]),
+        }
+        for result in results
+    ]
+    return pd.DataFrame(rows).drop(columns="images").rename(columns={"mAP": "AP"})
+
+
+def _row(results: Sequence[ImageResult]) -> dict[str, float]:
+    scores = [result.score for result in results]
+    precisions = np.mean([score.precisions for score in scores], axis=0)
+    tp, fp, fn = (
+        sum(int(getattr(score, kind)[0]) for score in scores) for kind in ("tp", "fp", "fn")
+    )
+    return {
+        "images": len(results),
+        "cells": sum(result.cells for result in results),
+        "mAP": float(precisions.mean()),
+        "AP50": float(precisions[0]),
+        "AP75": float(precisions[np.flatnonzero(IOU_THRESHOLDS == 0.75)[0]]),
+        "TP": tp,
+        "FP": fp,
+        "FN": fn,
+        "precision": tp / (tp + fp) if tp + fp else float("nan"),
+        "recall": tp / (tp + fn) if tp + fn else float("nan"),
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import platform
 import sys
@@ -13,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 
 from cells.annotations import AnnotationSet
-from evaluation.coco_ap import summarise_coco
-from evaluation.evaluation import per_image_table, summarise
-from evaluation.evaluator import Examination
+from evaluation.coco_ap import coco_average_precision
+from evaluation.evaluator import ImageEvaluation
+from evaluation.metrics import per_image_table, summarise
 from evaluation.thresholds import best_confidence
 from utils.files import atomic_path, sha256, write_json
 
@@ -23,7 +24,7 @@ LIBRARIES = ("numpy", "torch", "torchvision", "mmcv-full", "mmdet", "pycocotools
 
 
 def evaluation_tables(
-    examinations: Sequence[Examination],
+    evaluations: Sequence[ImageEvaluation],
     truth: AnnotationSet,
     has_classes: bool = True,
     searching: bool = False,
@@ -31,14 +32,14 @@ def evaluation_tables(
     """Tables by title: competition metric (before and after rescoring), COCO AP, thresholds."""
     names = truth.class_names
     tables = {}
-    if examinations[0].before is not None:
-        tables["before rescoring"] = summarise([e.before for e in examinations], names)
-    tables["competition metric"] = summarise([e.result for e in examinations], names)
-    tables["COCO average precision"] = summarise_coco(
-        [e.coco for e in examinations], names if has_classes else ()
+    if evaluations[0].before is not None:
+        tables["before rescoring"] = summarise([e.before for e in evaluations], names)
+    tables["competition metric"] = summarise([e.result for e in evaluations], names)
+    tables["COCO average precision"] = coco_average_precision(
+        [e.coco_rows for e in evaluations], truth, class_agnostic=not has_classes
     )
     if searching:
-        tables["confidence search"] = best_confidence([e.curve for e in examinations], names)
+        tables["confidence search"] = best_confidence([e.curve for e in evaluations], names)
     return tables
 
 
@@ -51,7 +52,7 @@ def print_tables(tables: dict[str, pd.DataFrame]) -> None:
 def write_report(
     out_dir: Path,
     tables: dict[str, pd.DataFrame],
-    examinations: Sequence[Examination],
+    evaluations: Sequence[ImageEvaluation],
     truth: AnnotationSet,
     files: Sequence[str | Path],
     args: argparse.Namespace,
@@ -61,7 +62,7 @@ def write_report(
     Args:
         out_dir: is created.
         tables: see `evaluation_tables`.
-        examinations: of all images.
+        evaluations: of all images.
         truth: the annotations.
         files: weights, predictions and annotations, whose SHA-256 is recorded.
         args: all options.
@@ -78,8 +79,23 @@ def write_report(
     }
     write_json(out_dir / "evaluation.json", report)
     with atomic_path(out_dir / "per_image.csv") as temporary:
-        results = [examination.result for examination in examinations]
+        results = [evaluation.result for evaluation in evaluations]
         per_image_table(results, truth.class_names).to_csv(temporary, index=False)
+
+
+def write_results(path: str | Path, rows_by_image: Sequence[Sequence[dict]]) -> None:
+    """The predictions as a COCO results file, one line of it for each image that has any.
+
+    Args:
+        path: the file.
+        rows_by_image: see `coco_ap.result_rows`.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    lines = ",\n".join(",".join(map(json.dumps, rows)) for rows in rows_by_image if rows)
+    with atomic_path(path) as temporary:
+        temporary.write_text(f"[{lines}]", encoding="utf-8")
 
 
 def _plain(values: dict[str, float]) -> dict[str, float | None]:

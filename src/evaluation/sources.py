@@ -1,20 +1,30 @@
-"""Where the predictions of an evaluation come from: models, or a file."""
+"""Where the predictions of an evaluation come from: models, a COCO results file, label images."""
 
 from __future__ import annotations
 
+import json
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
+import tifffile
+from scipy.ndimage import find_objects
 
-from cells.annotations import AnnotatedImage
+from cells.annotations import AnnotatedImage, AnnotationSet
 from cells.instances import Candidates, Instances
+from cells.rle import rle_crop, to_rle
 from evaluation.thresholds import CONFIDENCES
 from network.ensemble import Ensemble, dominant_class
-from utils.script import InputError
+from utils.script import InputError, report_problems
 
 NO_THRESHOLD = float("-inf")
+# names beside the image's own: as infer_cis.py --save labels writes them, and as Cellpose does
+LABEL_ENDINGS = ("", "_labels", "_cp_masks")
+LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
 
 
 class ModelPredictions:
@@ -69,3 +79,188 @@ class FilePredictions:
         """Look the image up."""
         instances = self._by_image[record.id]
         return Candidates(instances, dominant_class(instances.labels), self._threshold)
+
+
+class CocoResults:
+    """COCO results by image id, kept as RLE and decoded when asked for.
+
+    Args:
+        path: JSON file. Image ids may be strings where the annotation file has integers, or the
+            other way round. Masks are RLE or polygons; without `bbox` the tight box is taken.
+        truth: the annotations that the results belong to.
+        skip_invalid: leave invalid predictions out instead of raising.
+
+    Raises:
+        InputError: the file is missing or no list of results, or predictions in it are invalid or
+            of unknown images or categories (all in `details`).
+    """
+
+    def __init__(self, path: str | Path, truth: AnnotationSet, skip_invalid: bool = False) -> None:
+        self._records = {record.id: record for record in truth.images}
+        id_of = {str(image_id): image_id for image_id in self._records}
+        label_of = {category: label for label, category in enumerate(truth.category_ids)}
+        self._rows: dict[str | int, list[tuple]] = defaultdict(list)
+        problems = []
+        for number, row in enumerate(_read_rows(path)):
+            try:
+                record = self._records[_lookup(id_of, str(row.get("image_id")), "image_id")]
+                label = _lookup(label_of, row.get("category_id"), "category_id")
+                self._rows[record.id].append((label, *_checked(row, record)))
+            except ValueError as error:
+                problems.append(f"prediction {number} (image {row.get('image_id')!r}): {error}")
+        report_problems(f"--predictions {path}", problems, skip_invalid, "prediction")
+
+    def __getitem__(self, image_id: str | int) -> Instances:
+        record, rows = self._records[image_id], self._rows.get(image_id, [])
+        crops = [rle_crop(rle) for _, _, _, rle in rows]
+        return _certain_instances(
+            record,
+            labels=[label for label, _, _, _ in rows],
+            scores=[score for _, score, _, _ in rows],
+            boxes=[box for _, _, box, _ in rows],
+            crops=[crop for crop, _ in crops],
+            offsets=[offset for _, offset in crops],
+        )
+
+
+def _read_rows(path: str | Path) -> list[dict]:
+    remedy = "give a COCO results file (a JSON list) or a folder of label images"
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"--predictions {path}: no such file or folder; {remedy}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"--predictions {path}: no readable JSON ({error}); {remedy}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"--predictions {path}: is no list of predictions; {remedy}")
+    return rows
+
+
+def _lookup(table: dict, key: object, name: str) -> object:
+    if not isinstance(key, str | int) or key not in table:
+        known = ", ".join(map(str, list(table)[:5])) + (" ..." if len(table) > 5 else "")
+        raise ValueError(f"{name} {key!r} is not in the annotation file (which has {known})")
+    return table[key]
+
+
+def _checked(row: dict, record: AnnotatedImage) -> tuple[float, np.ndarray, dict]:
+    """Score, box x1 y1 x2 y2 and RLE of one prediction.
+
+    Raises:
+        ValueError: one of them is missing or malformed.
+    """
+    score = row.get("score")
+    if not _is_number(score):
+        raise ValueError(f"score {score!r} is no number")
+    rle = to_rle(row.get("segmentation"), *record.image_size)
+    if "bbox" in row:
+        box = row["bbox"]
+        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+            raise ValueError(f"bbox {box!r} is not [x, y, width, height]")
+        x, y, width, height = box
+    else:
+        crop, (x, y) = rle_crop(rle)
+        height, width = crop.shape
+    return float(score), np.array([x, y, x + width, y + height]), rle
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+class LabelImages:
+    """Label images (0 background, one number for each instance) in a folder, read when asked for.
+
+    They have neither classes nor scores: all get label 0 and score 1.
+
+    Args:
+        folder: holds `<name>.tif`, `.png` or `.npy` for every image, where `<name>` is the image's
+            file name or id, also with `_labels` or `_cp_masks` after it.
+        truth: the annotations of the images.
+
+    Raises:
+        InputError: images without a label image (all in `details`).
+    """
+
+    def __init__(self, folder: str | Path, truth: AnnotationSet) -> None:
+        self._records = {record.id: record for record in truth.images}
+        self._paths = {
+            record.id: _label_path(Path(folder), record) for record in self._records.values()
+        }
+        absent = [f"no label image of {i}" for i, path in self._paths.items() if path is None]
+        if absent:
+            names = f"<name>[{'|'.join(LABEL_ENDINGS[1:])}]{'|'.join(LABEL_SUFFIXES)}"
+            raise InputError(
+                f"--predictions {folder}: {len(absent)} label image(s) missing, listed above; "
+                f"expected {names} for every image",
+                absent,
+            )
+
+    def __getitem__(self, image_id: str | int) -> Instances:
+        record = self._records[image_id]
+        labels = _read_labels(self._paths[image_id], record.image_size)
+        windows = find_objects(labels)
+        offsets = [(columns.start, rows.start) for rows, columns in windows]
+        ends = [(columns.stop, rows.stop) for rows, columns in windows]
+        return _certain_instances(
+            record,
+            labels=[0] * len(windows),
+            scores=[1.0] * len(windows),
+            boxes=[(*offset, *end) for offset, end in zip(offsets, ends, strict=True)],
+            crops=[labels[window] == i + 1 for i, window in enumerate(windows)],
+            offsets=offsets,
+        )
+
+
+def _label_path(folder: Path, record: AnnotatedImage) -> Path | None:
+    names = dict.fromkeys([record.path.stem, str(record.id)])
+    candidates = (
+        folder / f"{name}{ending}{suffix}"
+        for name in names
+        for ending in LABEL_ENDINGS
+        for suffix in LABEL_SUFFIXES
+    )
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _read_labels(path: Path, image_size: tuple[int, int]) -> np.ndarray:
+    """Label image with labels 1, 2 ... N without gaps, int32 [height, width].
+
+    Raises:
+        InputError: unreadable, of another size than the image, or no whole numbers.
+    """
+    try:
+        if path.suffix == ".npy":
+            labels = np.load(path, allow_pickle=False)
+        elif path.suffix == ".png":
+            labels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        else:
+            labels = tifffile.imread(path)
+    except Exception as error:  # each library raises kinds of its own for broken files
+        raise InputError(f"{path}: unreadable label image ({error}); write it anew") from error
+    if labels is None or labels.shape != image_size:
+        shape = None if labels is None else labels.shape
+        raise InputError(f"{path}: label image of shape {shape}, but the image is {image_size}")
+    if not np.isfinite(labels).all() or (labels != np.floor(labels)).any():
+        raise InputError(f"{path}: label image with fractions; give 0 or a whole number per pixel")
+    values, labels = np.unique(np.where(labels > 0, labels, 0), return_inverse=True)
+    return labels.reshape(image_size).astype(np.int32) + (values[0] > 0)
+
+
+def _certain_instances(
+    record: AnnotatedImage,
+    labels: Sequence[int],
+    scores: Sequence[float],
+    boxes: Sequence[Sequence[float]],
+    crops: Sequence[np.ndarray],
+    offsets: Sequence[tuple[int, int]],
+) -> Instances:
+    """Instances whose masks are certain: probability 1 inside, 0 outside."""
+    return Instances(
+        image_size=record.image_size,
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        scores=np.array(scores, np.float32),
+        labels=np.array(labels, np.int64),
+        masks=[crop.astype(np.float32) for crop in crops],
+        offsets=np.array(offsets, np.int64).reshape(-1, 2),
+    )

@@ -11,7 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from cells.annotations import AnnotatedImage
-from evaluation.evaluation import evaluate, summarise
+from evaluation.evaluator import evaluate
+from evaluation.metrics import summarise
 from network.detector import Detector
 from network.ensemble import Ensemble
 from utils.device import seed_everything

@@ -23,6 +23,7 @@ from cells.masks import (
     to_rles,
     visible_crops,
 )
+from cells.rle import foreground_pixels
 
 
 def squares(*corners: tuple[int, int], scores: list[float], size: int = 4) -> Instances:
@@ -168,3 +169,13 @@ def test_visible_crops_are_what_the_label_image_shows():
         expected = label_image(instances)
         for i, crop in enumerate(visible_crops(instances)):
             assert (paste(crop, offsets[i], (30, 40)) == (expected == i + 1)).all()
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (1, 9), (40, 33), (300, 2)])
+def test_foreground_pixels_equal_decoding(shape):
+    rng = np.random.default_rng(0)
+    masks = [rng.random(shape) < share for share in (0.5, 0.02, 0.98, 1, 0)]
+    pixels, owner = foreground_pixels([encode(mask) for mask in masks])
+    for i, mask in enumerate(masks):
+        np.testing.assert_array_equal(pixels[owner == i], np.flatnonzero(mask.ravel(order="F")))
+    assert len(foreground_pixels([])[0]) == 0

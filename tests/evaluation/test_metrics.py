@@ -6,11 +6,22 @@ import json
 
 import numpy as np
 import pytest
-from helpers import DATA
+from discs import annotated, disc, predicted, random_case
+from helpers import CLASS_NAMES, DATA
 
 from cells.instances import Instances
 from cells.masks import encode, label_image, mask_nms, rle_iou
-from evaluation.metrics import IOU_THRESHOLDS, ImageScore, count_matches, mean_ap, score_image
+from evaluation.metrics import (
+    IOU_THRESHOLDS,
+    ImageScore,
+    compare_instances,
+    count_matches,
+    image_result,
+    iou_with_label_image,
+    per_image_table,
+    score_image,
+    summarise,
+)
 
 EXPECTED = json.loads((DATA / "expected.json").read_text())["metric"]
 
@@ -106,7 +117,57 @@ def test_crowd_regions_are_neither_found_nor_missed():
     assert not score.fn.any()
 
 
-def test_mean_over_images():
-    perfect = score_image(np.zeros((4, 4), np.int32), 0, [])
-    missed = score_image(np.zeros((4, 100), np.int32), 0, [encode(strip(0, 9))])
-    assert mean_ap([perfect, missed, missed, missed]) == 0.25
+@pytest.mark.parametrize("cells", [0, 3, 300])
+def test_iou_equals_pycocotools(cells):
+    record, instances = random_case(0, cells)
+    labels = label_image(instances)
+    resolved = [encode(labels == i + 1) for i in range(len(instances))]
+    iou = iou_with_label_image(labels, len(instances), record.rles)
+    np.testing.assert_array_equal(iou, rle_iou(resolved, record.rles))
+
+
+@pytest.mark.parametrize("shift", [2, 10, 22, 40, 55])
+def test_shifted_disc(shift):
+    """Discs of radius r at distance d share 2 r^2 acos(d / 2r) - d / 2 sqrt(4 r^2 - d^2)."""
+    radius, size = 90, (200, 300)
+    masks = [disc(x, 100, radius, size) for x in (100, 100 + shift)]
+    common = 2 * radius**2 * np.arccos(shift / 2 / radius)
+    common -= shift / 2 * np.sqrt(4 * radius**2 - shift**2)
+    iou = common / (2 * np.pi * radius**2 - common)
+    assert np.abs(iou - IOU_THRESHOLDS).min() > 0.002, "too near to a threshold for pixels"
+    score = score_image(masks[1].astype(np.int32), 1, [encode(masks[0])])
+    np.testing.assert_array_equal(score.tp, iou > IOU_THRESHOLDS)
+    assert score.ap == pytest.approx((iou > IOU_THRESHOLDS).mean())
+
+
+def test_of_overlapping_predictions_the_better_one_gets_the_pixels():
+    left, right = disc(30, 30, 10), disc(38, 30, 10)
+    truth = annotated([left, right & ~left])
+    for scores, expected in (((0.9, 0.8), 1.0), ((0.8, 0.9), 0.0)):
+        result = image_result(truth, compare_instances(predicted([left, right], scores), truth))
+        assert (result.score.ap == 1.0) == (expected == 1.0)
+
+
+def test_each_type_is_averaged_over_its_own_images():
+    cell = disc(30, 30, 9)
+    records = [
+        annotated([cell], [0], image_id="found"),
+        annotated([cell], [0], image_id="missed"),
+        annotated([cell, disc(60, 40, 5)], [2, 2], image_id="half"),
+        annotated([], image_id="empty"),
+    ]
+    answers = [[cell], [], [cell], []]
+    results = [
+        image_result(record, compare_instances(predicted(masks), record))
+        for record, masks in zip(records, answers, strict=True)
+    ]
+    table = summarise(results, CLASS_NAMES)
+    assert list(table.index) == ["disc", "bar", "all"]
+    assert table["mAP"].tolist() == pytest.approx([0.5, 0.5, (1 + 0 + 0.5 + 1) / 4])
+    assert table["images"].tolist() == [2, 1, 4]
+    assert table["cells"].tolist() == [2, 2, 4]
+    assert table.loc["all", ["TP", "FP", "FN"]].tolist() == [2, 0, 2]
+    assert table["recall"].tolist() == pytest.approx([0.5, 0.5, 0.5])
+    per_image = per_image_table(results, CLASS_NAMES)
+    assert per_image["AP"].tolist() == [1, 0, 0.5, 1]
+    assert per_image["cell_type"].tolist() == ["disc", "disc", "bar", ""]

@@ -1,0 +1,53 @@
+"""What is measured on an image and kept of it."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from discs import SIZE, annotated, disc, predicted, random_case, truth_set
+
+from cells.annotations import load_annotations
+from cells.instances import Candidates, Instances
+from evaluation.evaluator import Evaluator, evaluate, for_each_image
+from evaluation.metrics import summarise
+
+
+def test_rescoring_is_reported_before_and_after():
+    record, false = annotated([disc(20, 30, 8)]), disc(60, 30, 8)
+    instances = predicted([disc(20, 30, 8), false], [0.9, 0.8])
+    evaluator = Evaluator(
+        lambda record, image: Candidates(instances, 0, 0.0),
+        truth_set([record]),
+        rescore=lambda found, image: found[found.scores > image.max()],
+    )
+    evaluation = evaluator(record, np.full((*SIZE, 3), 0.85))
+    assert evaluation.before.score.ap == 0.5
+    assert evaluation.result.score.ap == 1
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((*SIZE, 3), np.uint8))
+    record, instances = random_case(0)
+    record = replace(record, path=tmp_path / "a.png")
+    evaluator = Evaluator(lambda record, image: Candidates(instances, 0, 0.0), truth_set([record]))
+
+    def kept(count: int) -> int:
+        tracemalloc.start()
+        results = for_each_image(evaluator, [record] * count)
+        size = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert len(results) == count
+        return size
+
+    kept(5)
+    full_masks = len(instances) * SIZE[0] * SIZE[1]
+    assert (kept(45) - kept(5)) / 40 < full_masks / 4
+
+
+def test_evaluate_as_the_training_calls_it(shapes):
+    truth = load_annotations(shapes / "annotations/annotations_valid_0.json", shapes / "images")
+    results = evaluate(lambda image: Instances.empty(image.shape[:2]), truth.images)
+    assert summarise(results, truth.class_names).loc["all", "mAP"] == 0
