@@ -24,10 +24,10 @@ class FeatureGroup:
     """
 
     names: tuple[str, ...]
-    compute: Callable[[Cells, Collection[str]], Mapping[str, np.ndarray]]
+    compute: Callable[[MeasuredInstances, Collection[str]], Mapping[str, np.ndarray]]
 
 
-class Cells:
+class MeasuredInstances:
     """Instances of one image with their outlines, as the features need them.
 
     A mask here is the foreground (probability >= 0.5) within its tight box; x and y are pixels of

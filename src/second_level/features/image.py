@@ -7,7 +7,7 @@ from collections.abc import Collection
 import cv2
 import numpy as np
 
-from second_level.features.base import Cells, FeatureGroup, columns, ratio
+from second_level.features.base import FeatureGroup, MeasuredInstances, columns, ratio
 
 GREY_VALUES = tuple(
     f"im_{name}_pixel" for name in ("min", "max", "median", "mean", "q1", "q3", "std")
@@ -18,16 +18,18 @@ RING = 3  # pixels; the bright halo of phase contrast is about this wide
 DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * RING + 1, 2 * RING + 1))
 
 
-def grey_value_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
+def grey_value_features(
+    measured: MeasuredInstances, names: Collection[str]
+) -> dict[str, np.ndarray]:
     """Statistics of the grey values under the mask.
 
     As in the reference, a probability of exactly 0.5 does not count here, while it does in areas.
     """
-    histograms = np.zeros((len(cells), 256), np.int64)
-    crops = zip(cells.instances.masks, cells.instances.offsets.tolist(), strict=True)
+    histograms = np.zeros((len(measured), 256), np.int64)
+    crops = zip(measured.instances.masks, measured.instances.offsets.tolist(), strict=True)
     for histogram, (mask, (x, y)) in zip(histograms, crops, strict=True):
         height, width = mask.shape
-        values = cells.grey[y : y + height, x : x + width][mask > 0.5]
+        values = measured.grey[y : y + height, x : x + width][mask > 0.5]
         histogram[:] = np.bincount(values, minlength=256)
     count = histograms.sum(axis=1)
     levels = np.arange(256)
@@ -60,16 +62,16 @@ def _histogram_quantile(histograms: np.ndarray, q: float) -> np.ndarray:
     return np.where(count > 0, low + (high - low) * (position - below), np.nan)
 
 
-def contrast_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
+def contrast_features(measured: MeasuredInstances, names: Collection[str]) -> dict[str, np.ndarray]:
     """Grey values on both sides of the border: the mask's rim and a ring around it.
 
     Rim and ring are 3 pixels wide; the contrast is rim - ring. NaN where there is no ring, as
     around a mask that fills the image.
     """
     rows = []
-    for mask, extent in zip(cells.masks, cells.extents, strict=True):
-        grown, (x1, y1, x2, y2) = _grow(mask, extent, RING, cells.grey.shape)
-        grey = cells.grey[y1:y2, x1:x2]
+    for mask, extent in zip(measured.masks, measured.extents, strict=True):
+        grown, (x1, y1, x2, y2) = _grow(mask, extent, RING, measured.grey.shape)
+        grey = measured.grey[y1:y2, x1:x2]
         if not mask.size:
             rows.append([np.nan] * len(CONTRAST))
             continue
@@ -84,13 +86,13 @@ def contrast_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndar
     return columns(CONTRAST, rows)
 
 
-def edge_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
+def edge_features(measured: MeasuredInstances, names: Collection[str]) -> dict[str, np.ndarray]:
     """Mean steepness of the image along the mask's border (Sobel, grey values a pixel)."""
-    across = cv2.Sobel(cells.grey, cv2.CV_32F, 1, 0, scale=1 / 8)
-    down = cv2.Sobel(cells.grey, cv2.CV_32F, 0, 1, scale=1 / 8)
+    across = cv2.Sobel(measured.grey, cv2.CV_32F, 1, 0, scale=1 / 8)
+    down = cv2.Sobel(measured.grey, cv2.CV_32F, 0, 1, scale=1 / 8)
     steepness = cv2.magnitude(across, down)
     values = []
-    for pieces in cells.outlines:
+    for pieces in measured.outlines:
         points = pieces[0][:, 0] if pieces else np.zeros((0, 2), np.int32)
         values.append(steepness[points[:, 1], points[:, 0]].mean() if len(points) else np.nan)
     return {"border_gradient": np.array(values, np.float64)}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from second_level.features.base import Cells, FeatureGroup, ratio
+from second_level.features.base import FeatureGroup, MeasuredInstances, ratio
 
 WITH_ITSELF = (
     *(f"neighbor_iou_{name}" for name in ("max", "min", "mean", "std")),
@@ -42,16 +42,16 @@ class Overlaps:
     iou: np.ndarray
 
 
-def find_overlaps(cells: Cells) -> Overlaps:
+def find_overlaps(measured: MeasuredInstances) -> Overlaps:
     """Compare the masks whose boxes overlap, within the common part of the boxes."""
-    one, two = _overlapping_boxes(cells.extents)
-    x1, y1 = np.maximum(cells.extents[one, :2], cells.extents[two, :2]).T.tolist()
-    x2, y2 = np.minimum(cells.extents[one, 2:], cells.extents[two, 2:]).T.tolist()
-    origins = cells.extents[:, :2].tolist()
+    one, two = _overlapping_boxes(measured.extents)
+    x1, y1 = np.maximum(measured.extents[one, :2], measured.extents[two, :2]).T.tolist()
+    x2, y2 = np.minimum(measured.extents[one, 2:], measured.extents[two, 2:]).T.tolist()
+    origins = measured.extents[:, :2].tolist()
 
     def part(i: int, k: int) -> np.ndarray:
         left, top = origins[i]
-        return cells.masks[i][y1[k] - top : y2[k] - top, x1[k] - left : x2[k] - left]
+        return measured.masks[i][y1[k] - top : y2[k] - top, x1[k] - left : x2[k] - left]
 
     pixels = np.array(
         [
@@ -62,7 +62,7 @@ def find_overlaps(cells: Cells) -> Overlaps:
     )
     shared = pixels > 0
     one, two, pixels = one[shared], two[shared], pixels[shared]
-    iou = pixels / (cells.areas[one] + cells.areas[two] - pixels)
+    iou = pixels / (measured.areas[one] + measured.areas[two] - pixels)
     return Overlaps(
         np.concatenate([one, two]), np.concatenate([two, one]), np.tile(pixels, 2), np.tile(iou, 2)
     )
@@ -81,16 +81,16 @@ def _overlapping_boxes(extents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order[first[overlap]], order[second[overlap]]
 
 
-def overlap_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
+def overlap_features(measured: MeasuredInstances, names: Collection[str]) -> dict[str, np.ndarray]:
     """Overlap of a mask with those of the image: with itself among them, and without."""
-    overlaps = find_overlaps(cells)
-    return {**_with_itself(cells, overlaps), **_with_others(cells, overlaps)}
+    overlaps = find_overlaps(measured)
+    return {**_with_itself(measured, overlaps), **_with_others(measured, overlaps)}
 
 
-def _with_itself(cells: Cells, overlaps: Overlaps) -> dict[str, np.ndarray]:
+def _with_itself(measured: MeasuredInstances, overlaps: Overlaps) -> dict[str, np.ndarray]:
     """Statistics of a mask's IoU with all masks of the image, itself among them."""
-    count = len(cells)
-    with_itself = (cells.areas > 0).astype(np.float64)
+    count = len(measured)
+    with_itself = (measured.areas > 0).astype(np.float64)
     partners = np.bincount(overlaps.first, minlength=count) + with_itself
     mean, square = (
         ratio(np.bincount(overlaps.first, overlaps.iou**p, count) + with_itself, count)
@@ -108,15 +108,15 @@ def _with_itself(cells: Cells, overlaps: Overlaps) -> dict[str, np.ndarray]:
     }
 
 
-def _with_others(cells: Cells, overlaps: Overlaps) -> dict[str, np.ndarray]:
+def _with_others(measured: MeasuredInstances, overlaps: Overlaps) -> dict[str, np.ndarray]:
     """Overlap with other instances: how many, largest and mean IoU (0 without any).
 
     `others_cover_max` is the largest share of the mask's own pixels that one other mask covers,
     `better_cover_max` the same among those of a higher score.
     """
-    count = len(cells)
-    scores = cells.instances.scores
-    cover = overlaps.pixels / cells.areas[overlaps.first]
+    count = len(measured)
+    scores = measured.instances.scores
+    cover = overlaps.pixels / measured.areas[overlaps.first]
     better = scores[overlaps.second] > scores[overlaps.first]
     partners = np.bincount(overlaps.first, minlength=count)
     largest, covered, covered_by_better = np.zeros((3, count))

@@ -1,6 +1,6 @@
 """Features of an instance's own box, outline and mask probabilities.
 
-Formulas follow the solution's (see `features.py`); "new" marks columns that it does not have.
+Formulas follow the solution's (see `features.table`); "new" marks columns that it does not have.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Collection
 import cv2
 import numpy as np
 
-from second_level.features.base import Cells, FeatureGroup, columns, quantile, ratio
+from second_level.features.base import FeatureGroup, MeasuredInstances, columns, quantile, ratio
 
 BOX = (
     "box_score",
@@ -46,30 +46,30 @@ CONTEXT = ("instance_count", "cell_type")
 STANDING = ("score_rank", "area_to_median", "class_share")  # new
 
 
-def box_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
+def box_features(measured: MeasuredInstances, names: Collection[str]) -> dict[str, np.ndarray]:
     """Box in pixels, its sides and area, and how much of it the mask fills."""
-    boxes = cells.instances.boxes.astype(np.float64)
+    boxes = measured.instances.boxes.astype(np.float64)
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     return {
-        "box_score": cells.instances.scores,
-        "mask_area": cells.areas,
+        "box_score": measured.instances.scores,
+        "mask_area": measured.areas,
         "box_area": width * height,
         **{f"box_{side}": boxes[:, i] for i, side in enumerate(("x1", "y1", "x2", "y2"))},
         "width": width,
         "height": height,
         "aspect_ratio": ratio(width, height),
-        "extent": ratio(cells.areas, width * height),
+        "extent": ratio(measured.areas, width * height),
     }
 
 
-def outline_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
+def outline_features(measured: MeasuredInstances, names: Collection[str]) -> dict[str, np.ndarray]:
     """Measures of the polygon through the border pixels' centres, of a mask's largest piece.
 
     NaN where there is no mask, and for the ratios of an outline that encloses nothing.
     """
     missing = [np.nan] * 4
     rows = []
-    for pieces in cells.outlines:
+    for pieces in measured.outlines:
         if not pieces:
             rows.append(missing)
             continue
@@ -83,9 +83,9 @@ def outline_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarr
             ]
         )
     area, hull_area, is_convex, perimeter = columns(range(4), rows).values()
-    centroids = np.where(cells.areas[:, None] > 0, cells.centroids, np.nan)
+    centroids = np.where(measured.areas[:, None] > 0, measured.centroids, np.nan)
     return {
-        "num_contours": np.array([len(pieces) for pieces in cells.outlines]),
+        "num_contours": np.array([len(pieces) for pieces in measured.outlines]),
         "centroid_x": centroids[:, 0],
         "centroid_y": centroids[:, 1],
         "equi_diameter": np.sqrt(4 * area / np.pi),
@@ -97,14 +97,14 @@ def outline_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarr
     }
 
 
-def ellipse_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
+def ellipse_features(measured: MeasuredInstances, names: Collection[str]) -> dict[str, np.ndarray]:
     """Angle in degrees and axes in pixels of the ellipse fitted to the outline.
 
     As in the reference, OpenCV's first axis, the shorter one, is called the major one. NaN where
     the outline has less than the five corners that a fit needs.
     """
     rows = []
-    for pieces in cells.outlines:
+    for pieces in measured.outlines:
         row = [np.nan] * 3
         if pieces and len(pieces[0]) >= 5:
             _, axes, angle = cv2.fitEllipse(pieces[0])
@@ -114,14 +114,16 @@ def ellipse_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarr
     return columns(ELLIPSE, rows)
 
 
-def pixel_score_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
+def pixel_score_features(
+    measured: MeasuredInstances, names: Collection[str]
+) -> dict[str, np.ndarray]:
     """Statistics of the mask probabilities over all pixels where they are above 0.
 
     As PyTorch computes them in the reference: the median is the lower one of two middle values, the
-    standard deviation has n - 1 below the line.
+    standard deviation is the sample's (divided by n - 1).
     """
     rows = []
-    for mask in cells.instances.masks:
+    for mask in measured.instances.masks:
         values = np.sort(mask[mask > 0])
         if not len(values):
             rows.append([np.nan] * len(PIXEL_SCORES))
@@ -140,14 +142,16 @@ def pixel_score_features(cells: Cells, names: Collection[str]) -> dict[str, np.n
     return columns(PIXEL_SCORES, rows)
 
 
-def certainty_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
+def certainty_features(
+    measured: MeasuredInstances, names: Collection[str]
+) -> dict[str, np.ndarray]:
     """How sure the models are of the mask; models that disagree give middling probabilities.
 
     Mean probability within the mask; pixels above 0.7 by pixels above 0.3; mean binary entropy in
     bits over the probabilities above 0; sum of all probabilities by area.
     """
     rows = []
-    for mask in cells.instances.masks:
+    for mask in measured.instances.masks:
         values = mask[mask > 0]
         inside = values[values >= 0.5]
         area, reach = len(inside), np.count_nonzero(values >= 0.3)
@@ -164,46 +168,46 @@ def certainty_features(cells: Cells, names: Collection[str]) -> dict[str, np.nda
     return columns(CERTAINTY, rows)
 
 
-def place_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
+def place_features(measured: MeasuredInstances, names: Collection[str]) -> dict[str, np.ndarray]:
     """IoU of the predicted box with the mask's own, and pixels from the mask to the image's edge.
 
     A cell at the edge is cut off, so that its box and its mask are less certain.
     """
-    boxes, own = cells.instances.boxes.astype(np.float64), cells.extents
+    boxes, own = measured.instances.boxes.astype(np.float64), measured.extents
     low, high = np.maximum(boxes[:, :2], own[:, :2]), np.minimum(boxes[:, 2:], own[:, 2:])
     common = np.maximum(high - low, 0).prod(axis=1)
     areas = [(box[:, 2:] - box[:, :2]).prod(axis=1) for box in (boxes, own)]
-    height, width = cells.instances.image_size
+    height, width = measured.instances.image_size
     distances = np.concatenate([own[:, :2], np.array([width, height]) - own[:, 2:]], axis=1)
     return {
         "box_mask_iou": ratio(common, areas[0] + areas[1] - common),
-        "border_distance": np.where(cells.areas > 0, distances.min(axis=1), np.nan),
+        "border_distance": np.where(measured.areas > 0, distances.min(axis=1), np.nan),
     }
 
 
-def context_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
+def context_features(measured: MeasuredInstances, names: Collection[str]) -> dict[str, np.ndarray]:
     """The same for all instances: their number, and the most frequent predicted class."""
-    labels = cells.instances.labels
+    labels = measured.instances.labels
     return {
-        "instance_count": np.full(len(cells), len(cells)),
-        "cell_type": np.full(len(cells), np.bincount(labels).argmax() if len(cells) else 0),
+        "instance_count": np.full(len(measured), len(measured)),
+        "cell_type": np.full(len(measured), np.bincount(labels).argmax() if len(measured) else 0),
     }
 
 
-def standing_features(cells: Cells, names: Collection[str]) -> dict[str, np.ndarray]:
+def standing_features(measured: MeasuredInstances, names: Collection[str]) -> dict[str, np.ndarray]:
     """An instance among those of the image, which differ between images in all these.
 
     Share of instances with a higher score, area by the median area, share of instances of the same
     class.
     """
-    count = len(cells)
+    count = len(measured)
     if not count:
         return {name: np.zeros(0) for name in STANDING}
-    scores, labels = cells.instances.scores, cells.instances.labels
+    scores, labels = measured.instances.scores, measured.instances.labels
     higher = count - np.searchsorted(np.sort(scores), scores, side="right")
     return {
         "score_rank": higher / count,
-        "area_to_median": ratio(cells.areas, np.median(cells.areas)),
+        "area_to_median": ratio(measured.areas, np.median(measured.areas)),
         "class_share": np.bincount(labels)[labels] / count,
     }
 

@@ -15,7 +15,7 @@ import pandas as pd
 from cells.instances import Instances
 from second_level.features import image as image_features
 from second_level.features import neighbours, overlaps, shape
-from second_level.features.base import Cells
+from second_level.features.base import MeasuredInstances
 
 GROUPS = (
     *shape.GROUPS,
@@ -51,10 +51,10 @@ def compute_features(
         raise ValueError(f"unknown features: {', '.join(unknown)}")
     if image.shape[:2] != tuple(instances.image_size):
         raise ValueError(f"image of {image.shape[:2]}, instances of {instances.image_size}")
-    cells = Cells(instances, image)
+    measured = MeasuredInstances(instances, image)
     found: dict[str, np.ndarray] = {}
     for group in GROUPS:
         asked = set(group.names).intersection(names)
         if asked:
-            found |= group.compute(cells, asked)
+            found |= group.compute(measured, asked)
     return pd.DataFrame({name: np.asarray(found[name], np.float64) for name in names})
