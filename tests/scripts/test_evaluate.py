@@ -148,7 +148,6 @@ def test_perfect_predictions_from_elsewhere(shapes, tmp_path):
 @pytest.mark.parametrize(
     ("more", "part"),
     [
-        (("--score_thr", 1.5), "--score_thr 1.5"),
         (("--annotation_file", "nowhere.json"), "nowhere.json: no such annotation file"),
         (("--annotation_file", "pyproject.toml"), "pyproject.toml: not readable as JSON"),
         (("--fold", 7), "annotations_valid_7.json"),
