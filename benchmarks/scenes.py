@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 
 from cells.instances import Boxes
+from simulation.cell_types import CELL_TYPES
 from simulation.render import render
-from simulation.shapes import CELL_TYPES, random_layout
+from simulation.shapes import random_layout
 
 CELL_TYPE = "shsy5y"  # the densest: about 300 cells in 704 x 520 pixels
 

@@ -1,15 +1,81 @@
-"""What simulated phase-contrast images of each cell type hold, as ranges."""
+"""All numbers of the three cell types: the shapes of their cells, and how their images look."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
+REFERENCE_PIXELS = 704 * 520  # image area that the cell counts refer to
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What images of a cell type hold; pairs are ranges, from which each image draws.
+class CellType:
+    """Shape statistics of a cell type.
+
+    Attributes:
+        counts: cells in 704 x 520 pixels at `QUANTILES`.
+        areas: pixels of a whole cell at `QUANTILES`.
+        aspect: median ratio of major to minor axis, and sigma of its logarithm.
+        concavity: how far the outline falls in between its corners, 0 (ellipse) to 1.
+        corners: probabilities of an outline with 2, 3 and 4 corners.
+        processes: probabilities of 0, 1, 2, ... tapering arms.
+        reach: length of an arm in major half axes.
+        clustering: 0 (uniform) and up: how much denser clusters are than their surroundings.
+        overlap: largest share of a cell that may lie under others.
+    """
+
+    counts: tuple[float, ...]
+    areas: tuple[float, ...]
+    aspect: tuple[float, float]
+    concavity: float
+    corners: tuple[float, float, float]
+    processes: tuple[float, ...]
+    reach: float
+    clustering: float
+    overlap: float
+
+
+# Fitted to annotations of phase-contrast images of these cell types.
+CELL_TYPES = {
+    "shsy5y": CellType(
+        counts=(40, 98, 200, 324, 430, 551, 700),
+        areas=(35, 77, 136, 196, 289, 501, 1100),
+        aspect=(1.75, 0.32),
+        concavity=0.4,
+        corners=(0.55, 0.3, 0.15),
+        processes=(0.8, 0.15, 0.05),
+        reach=1.0,
+        clustering=1.0,
+        overlap=0.28,
+    ),
+    "astro": CellType(
+        counts=(8, 19, 40, 66, 92, 128, 170),
+        areas=(80, 171, 342, 557, 974, 2131, 6000),
+        aspect=(2.4, 0.40),
+        concavity=0.5,
+        corners=(0.4, 0.35, 0.25),
+        processes=(0.35, 0.3, 0.2, 0.15),
+        reach=1.2,
+        clustering=1.0,
+        overlap=0.28,
+    ),
+    "cort": CellType(
+        counts=(9, 16, 22, 30, 42, 69, 100),
+        areas=(45, 96, 147, 203, 285, 505, 900),
+        aspect=(1.2, 0.18),
+        concavity=0.06,
+        corners=(0.7, 0.2, 0.1),
+        processes=(0.93, 0.07),
+        reach=0.7,
+        clustering=0.8,
+        overlap=0.28,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """How images of a cell type look; pairs are ranges, from which each image draws.
 
     Attributes:
         contrast: optical thickness of bodies.
@@ -42,8 +108,8 @@ class Scene:
     dust: tuple[float, float]
 
 
-SCENES = {
-    "shsy5y": Scene(
+APPEARANCES = {
+    "shsy5y": Appearance(
         contrast=(60, 220),
         granules=(0.03, 0.3),
         flat=0.12,
@@ -58,7 +124,7 @@ SCENES = {
         debris=(0, 25),
         dust=(0, 150),
     ),
-    "astro": Scene(
+    "astro": Appearance(
         contrast=(40, 200),
         granules=(0.03, 0.35),
         flat=0.45,
@@ -73,7 +139,7 @@ SCENES = {
         debris=(0, 40),
         dust=(0, 250),
     ),
-    "cort": Scene(
+    "cort": Appearance(
         contrast=(130, 400),
         granules=(0.05, 0.4),
         flat=0.1,
@@ -89,9 +155,3 @@ SCENES = {
         dust=(100, 3000),
     ),
 }
-
-
-def log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
-    """Log-uniform draw between two limits >= 0 (from 1 up where the lower one is smaller)."""
-    low, high = (max(1.0, limit) for limit in limits)
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from simulation.cell_types import Scene
-from simulation.shapes import REFERENCE_PIXELS, Cell, smooth_noise
+from simulation.cell_types import REFERENCE_PIXELS, Appearance
+from simulation.shapes import Cell, smooth_noise
 
 LINE_UNIT = 4  # levels of an 8-bit line drawing for one of optical thickness
 SHIFT = 3  # line drawings are in eighths of a pixel
@@ -19,7 +19,7 @@ SHIFT = 3  # line drawings are in eighths of a pixel
 
 def draw_neurites(
     cells: Sequence[Cell],
-    scene: Scene,
+    look: Appearance,
     contrast: float,
     image_size: tuple[int, int],
     rng: np.random.Generator,
@@ -30,22 +30,22 @@ def draw_neurites(
     strength = np.clip(contrast * rng.uniform(0.3, 1.0), 8, 63)  # optical thickness
     ray_share = rng.random()
     for cell in cells:
-        if rng.random() < scene.tails:
-            _draw_tails(canvas, cell, strength, scene.beads, rng)
+        if rng.random() < look.tails:
+            _draw_tails(canvas, cell, strength, look.beads, rng)
         if rng.random() < 0.7:
-            for _ in range(round(scene.rays * ray_share * rng.random() ** 2)):
+            for _ in range(round(look.rays * ray_share * rng.random() ** 2)):
                 heading = rng.uniform(0, 2 * np.pi)
                 path = _walk(_middle(cell), heading, rng.uniform(15, 70), 0.08, rng)
                 _draw_path(canvas, path, strength * rng.uniform(0.3, 1), 1, 0.0, rng)
     share = height * width / REFERENCE_PIXELS
     bend = rng.uniform(0.01, 0.10)
-    for _ in range(rng.poisson(share * rng.uniform(*scene.fibres))):
+    for _ in range(rng.poisson(share * rng.uniform(*look.fibres))):
         start = rng.uniform((0, 0), (width, height))
         if cells and rng.random() < 0.4:
             start = _middle(cells[rng.integers(len(cells))])
         path = _walk(start, rng.uniform(0, 2 * np.pi), rng.uniform(40, 300), bend, rng)
         thick = 1 if rng.random() < 0.96 else 2
-        _draw_path(canvas, path, strength * rng.uniform(0.2, 0.9), thick, scene.beads, rng)
+        _draw_path(canvas, path, strength * rng.uniform(0.2, 0.9), thick, look.beads, rng)
     fibres = canvas.astype(np.float32) / LINE_UNIT
     return fibres * np.clip(1 + 0.5 * smooth_noise(image_size, 3, rng), 0.1, 2)
 

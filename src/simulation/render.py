@@ -16,9 +16,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from simulation.cell_types import SCENES, Scene, log_uniform
+from simulation.cell_types import APPEARANCES, REFERENCE_PIXELS, Appearance
 from simulation.clutter import add_debris, add_vesicles, draw_dust, draw_neurites
-from simulation.shapes import REFERENCE_PIXELS, Cell, smooth_noise, window_of
+from simulation.shapes import Cell, smooth_noise, window_of
 
 MEAN = 128.0  # grey value of an image's mean: the background is removed
 
@@ -30,23 +30,23 @@ def render(
 
     Args:
         cells: layout, crops inside the image; none gives an image of background and debris.
-        cell_type: key of `SCENES`, which decides on contrast and on what else lies around.
+        cell_type: key of `APPEARANCES`, which decides on contrast and on what else lies around.
         image_size: (height, width) in pixels.
 
     Returns:
         uint8 [height, width].
     """
-    scene = SCENES[cell_type]
+    look = APPEARANCES[cell_type]
     share = image_size[0] * image_size[1] / REFERENCE_PIXELS
-    contrast = log_uniform(scene.contrast, rng)
+    contrast = _log_uniform(look.contrast, rng)
     thickness = _background(image_size, rng)
-    thickness += draw_neurites(cells, scene, contrast, image_size, rng)
+    thickness += draw_neurites(cells, look, contrast, image_size, rng)
     margin = rng.uniform(-0.5, 2.5)  # annotators draw outside the halo or along the body
     for cell in cells:
-        _add_cell(thickness, cell, scene, contrast, margin, rng)
-    add_vesicles(thickness, cells, rng.poisson(share * log_uniform(scene.vesicles, rng)), rng)
-    add_debris(thickness, rng.poisson(share * rng.uniform(*scene.debris)), rng)
-    thickness += draw_dust(image_size, rng.poisson(share * rng.uniform(*scene.dust)), rng)
+        _add_cell(thickness, cell, look, contrast, margin, rng)
+    add_vesicles(thickness, cells, rng.poisson(share * _log_uniform(look.vesicles, rng)), rng)
+    add_debris(thickness, rng.poisson(share * rng.uniform(*look.debris)), rng)
+    thickness += draw_dust(image_size, rng.poisson(share * rng.uniform(*look.dust)), rng)
     return _to_grey(_phase_contrast(thickness, rng), rng)
 
 
@@ -68,7 +68,7 @@ def _background(image_size: tuple[int, int], rng: np.random.Generator) -> np.nda
 def _add_cell(
     thickness: np.ndarray,
     cell: Cell,
-    scene: Scene,
+    look: Appearance,
     contrast: float,
     margin: float,
     rng: np.random.Generator,
@@ -84,22 +84,22 @@ def _add_cell(
     deepest = float(depth.max())
     depth = np.clip(depth - min(margin, 0.4 * deepest), 0, None)
     relative = depth / max(float(depth.max()), 1e-6)
-    rim = min(rng.uniform(*scene.rim), deepest)
+    rim = min(rng.uniform(*look.rim), deepest)
     dome = np.clip(depth / rim, 0, 1)
     size = cell.mask.shape
     spread = np.clip((200 / cell.mask.sum()) ** 0.25, 0.4, 1.4)  # large cells are thin
     gain = contrast * spread * rng.lognormal(0, 0.35)
-    if rng.random() < scene.flat:
+    if rng.random() < look.flat:
         gain *= rng.uniform(0.15, 0.5)
         body = gain * dome * (1 + 0.8 * np.exp(-(((depth - rim) / 1.2) ** 2)))
     else:
         body = gain * dome * (1 + rng.uniform(0, 0.8) * relative)
     if rng.random() < 0.3:  # dark or bright inside rather than even
         body += gain * rng.uniform(-1.5, 1.0) * np.clip(relative - 0.3, 0, None)
-    body += gain * _granules(size, rng.uniform(*scene.granules), rng) * dome
-    if rng.random() < scene.nuclei:
+    body += gain * _granules(size, rng.uniform(*look.granules), rng) * dome
+    if rng.random() < look.nuclei:
         body += gain * _nucleus(cell, relative, rng)
-    if rng.random() < scene.striae:
+    if rng.random() < look.striae:
         body += gain * rng.uniform(0.05, 0.35) * _striae(cell.mask, rng) * dome
     thickness[window_of(cell)] += np.where(cell.mask, body, 0).astype(np.float32)
 
@@ -152,7 +152,7 @@ def _nucleus(cell: Cell, relative: np.ndarray, rng: np.random.Generator) -> np.n
 
 def _phase_contrast(thickness: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The microscope: a saturating difference of Gaussians, now and then of reversed contrast."""
-    halo = log_uniform((1.0, 2.0), rng)
+    halo = _log_uniform((1.0, 2.0), rng)
     balance = rng.uniform(0.94, 1.0)  # 1: wide structures show their edges only
     focus = rng.uniform(0.2, 0.5) if rng.random() < 0.85 else rng.uniform(0.5, 1.1)
     image = balance * cv2.GaussianBlur(thickness, (0, 0), halo)
@@ -167,3 +167,9 @@ def _to_grey(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     noise = rng.uniform(0.5, 2.5) * smooth_noise(image.shape, rng.uniform(0.3, 0.7), rng)
     image = image - image.mean() + noise
     return np.clip(np.round(image + MEAN), 0, 255).astype(np.uint8)
+
+
+def _log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
+    """Log-uniform draw between two limits >= 0 (from 1 up where the lower one is smaller)."""
+    low, high = (max(1.0, limit) for limit in limits)
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-REFERENCE_PIXELS = 704 * 520  # image area that the cell counts refer to
+from simulation.cell_types import QUANTILES, REFERENCE_PIXELS, CellType
+
 MIN_AREA = 12  # pixels, of a whole cell and of what the image's border leaves of one
 MAX_ATTEMPTS = 12  # places tried for a cell before it is left out
-QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 @dataclass(frozen=True)
@@ -25,71 +25,6 @@ class Cell:
 
     mask: np.ndarray
     offset: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class CellType:
-    """Shape statistics of a cell type.
-
-    Attributes:
-        counts: cells in 704 x 520 pixels at `QUANTILES`.
-        areas: pixels of a whole cell at `QUANTILES`.
-        aspect: median ratio of major to minor axis, and sigma of its logarithm.
-        concavity: how far the outline falls in between its corners, 0 (ellipse) to 1.
-        corners: probabilities of an outline with 2, 3 and 4 corners.
-        processes: probabilities of 0, 1, 2, ... tapering arms.
-        reach: length of an arm in major half axes.
-        clustering: 0 (uniform) and up: how much denser clusters are than their surroundings.
-        overlap: largest share of a cell that may lie under others.
-    """
-
-    counts: tuple[float, ...]
-    areas: tuple[float, ...]
-    aspect: tuple[float, float]
-    concavity: float
-    corners: tuple[float, float, float]
-    processes: tuple[float, ...]
-    reach: float
-    clustering: float
-    overlap: float
-
-
-# Fitted to annotations of phase-contrast images of these cell types.
-CELL_TYPES = {
-    "shsy5y": CellType(
-        counts=(40, 98, 200, 324, 430, 551, 700),
-        areas=(35, 77, 136, 196, 289, 501, 1100),
-        aspect=(1.75, 0.32),
-        concavity=0.4,
-        corners=(0.55, 0.3, 0.15),
-        processes=(0.8, 0.15, 0.05),
-        reach=1.0,
-        clustering=1.0,
-        overlap=0.28,
-    ),
-    "astro": CellType(
-        counts=(8, 19, 40, 66, 92, 128, 170),
-        areas=(80, 171, 342, 557, 974, 2131, 6000),
-        aspect=(2.4, 0.40),
-        concavity=0.5,
-        corners=(0.4, 0.35, 0.25),
-        processes=(0.35, 0.3, 0.2, 0.15),
-        reach=1.2,
-        clustering=1.0,
-        overlap=0.28,
-    ),
-    "cort": CellType(
-        counts=(9, 16, 22, 30, 42, 69, 100),
-        areas=(45, 96, 147, 203, 285, 505, 900),
-        aspect=(1.2, 0.18),
-        concavity=0.06,
-        corners=(0.7, 0.2, 0.1),
-        processes=(0.93, 0.07),
-        reach=0.7,
-        clustering=0.8,
-        overlap=0.28,
-    ),
-}
 
 
 def random_layout(

@@ -12,8 +12,9 @@ from helpers import assert_one_line_error
 from pycocotools import mask as coco_mask
 
 from cells.annotations import load_annotations
+from simulation.cell_types import CELL_TYPES
 from simulation.render import render
-from simulation.shapes import CELL_TYPES, Cell, random_layout, window_of
+from simulation.shapes import Cell, random_layout, window_of
 
 SIZE = (520, 704)  # height, width
 TYPES = tuple(CELL_TYPES)
