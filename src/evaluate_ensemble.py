@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 
 from evaluation.job import add_arguments, run_evaluation
-from second_level.options import second_level_from
 from utils.options import add_second_level_arguments, add_weights_option, script_parser
 from utils.paths import split_paths
 from utils.script import quiet_libraries, run_script
@@ -33,6 +32,8 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     quiet_libraries()
+    from second_level.model import second_level_from
+
     second_level = second_level_from(args)
     run_evaluation(split_paths(args.weights), args, second_level and second_level.rescore)
 

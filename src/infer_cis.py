@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cells.exports.formats import FORMATS
-from second_level.options import second_level_from
 from utils.options import (
     add_compute_options,
     add_prediction_options,
@@ -72,6 +71,7 @@ def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     with quick_start():
         from network.ensemble import ensemble_from
+        from second_level.model import second_level_from
 
         ensemble = ensemble_from(args, weights)
         usual = default_second_level(weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,6 +62,31 @@ def apply_iou(instances: Instances, iou: np.ndarray, threshold: float) -> Instan
     scores = np.clip(iou, 0, 1).astype(np.float32)
     rescored = replace(instances, scores=scores)
     return rescored[scores >= np.float32(threshold)].sorted_by_score()
+
+
+def second_level_from(args: argparse.Namespace, default: str | None = None) -> SecondLevel | None:
+    """Load the 2nd-level model that the options name.
+
+    Args:
+        args: options of `add_second_level_arguments`.
+        default: model to use where the options name none.
+
+    Raises:
+        InputError: a feature list without model, or files that are missing or do not fit.
+    """
+    model = args.second_level_model or default
+    if args.second_level_features and not model:
+        raise InputError("--2nd_level_features: give --2nd_level_model, too")
+    if not model:
+        return None
+    return load_second_level(model, args.second_level_features or feature_list_of(model))
+
+
+def feature_list_of(model: str) -> Path:
+    """Where the feature list of a model is expected: `catboost` becomes `features` in its name."""
+    stem = Path(model).stem
+    name = stem.replace("catboost", "features") if "catboost" in stem else "features"
+    return Path(model).with_name(f"{name}.csv")
 
 
 def load_second_level(model_path: str | Path, features_path: str | Path) -> SecondLevel:

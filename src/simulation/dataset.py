@@ -13,7 +13,7 @@ from tqdm import tqdm
 from utils.files import write_json
 
 from cells.annotations import read_coco
-from cells.exports import write_picture
+from cells.exports.picture import write_picture
 from cells.masks import encode, paste
 from cells.rle import rle_crop, to_rle
 from simulation.cell_types import CELL_TYPES
