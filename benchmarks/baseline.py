@@ -16,13 +16,13 @@ import network.operators  # noqa: F401  (before mmdet)
 
 import numpy as np
 import torch
-from known_cells import answer_with
 from measuring import timed
 from mmcv import Config
 from mmcv.ops import ModulatedDeformConv2dPack
 from mmdet.apis import inference_detector
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
+from synthetic import answer_with
 from torch import nn
 
 from cells.instances import Boxes

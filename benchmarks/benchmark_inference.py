@@ -6,7 +6,7 @@
 On two cores the first takes an hour and a quarter, the second two minutes. Prints Markdown tables
 and writes everything as JSON. Each figure is the median of several images, each case runs in a
 process of its own, and the networks of all of them compute in full, on the same simulated image;
-the number of instances is then set (see known_cells.py).
+the number of instances is then set (see synthetic.py).
 
 The project's "ensemble" of two models is compared with "two passes", the solution's way in float32
 with full-frame masks, and "one model" with `mmdet.apis.inference_detector` (see baseline.py).
@@ -38,15 +38,15 @@ from cases import (
     methods,
     prepare_files,
 )
-from inference_tables import after_networks_table, stage_table, summary_table
 from measuring import in_own_process, machine_peak
+from tables import after_networks_table, stage_table, summary_table
 
 from utils.files import write_json
 from utils.options import at_least, script_parser
 from utils.script import run_script
 
 if TYPE_CHECKING:
-    from scenes import Scene
+    from synthetic import SceneFile
 
 ROOT = Path(__file__).resolve().parents[1]
 SLIM = [str(ROOT / "models" / f"demo_model_{number}.pth") for number in (1, 2)]
@@ -146,7 +146,7 @@ def measure_image(
     name: str,
     weights: Sequence[str],
     side: tuple[int, int],
-    scene: Scene,
+    scene: SceneFile,
     machine: dict,
     args: argparse.Namespace,
 ) -> list[dict]:

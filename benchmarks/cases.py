@@ -17,7 +17,7 @@ from utils.stages import StageTimer, peak_memory_mb
 
 if TYPE_CHECKING:
     import numpy as np
-    from scenes import Scene
+    from synthetic import SceneFile
 
     from cells.instances import Boxes
 
@@ -44,7 +44,7 @@ class Case:
 
     method: str
     weights: Sequence[str]
-    scene: Scene
+    scene: SceneFile
     instances: int
     threads: int | None
     repeats: int
@@ -76,7 +76,7 @@ def measure(case: Case) -> dict:
     """Seconds of each stage and in total, peak memory, and instances that were found."""
     quiet_libraries()
     import torch
-    from scenes import jittered_cells
+    from synthetic import jittered_cells
 
     from cells.images import read_image
     from utils.device import use_threads
@@ -162,7 +162,9 @@ def backbone_gflop(path: str, size: tuple[int, int]) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def operator_seconds(path: str, scene: Scene, way: str, threads: int | None) -> dict[str, float]:
+def operator_seconds(
+    path: str, scene: SceneFile, way: str, threads: int | None
+) -> dict[str, float]:
     """Own seconds of each operator of one model's backbone and neck, in one of `BACKBONE_WAYS`."""
     quiet_libraries()
     import torch
@@ -193,7 +195,7 @@ def operator_seconds(path: str, scene: Scene, way: str, threads: int | None) -> 
 
 def prepare_files(
     folder: Path, sizes: Sequence[tuple[int, int]], configs: dict[str, Path]
-) -> dict[tuple[int, int], Scene]:
+) -> dict[tuple[int, int], SceneFile]:
     """Write an image of each size, and two checkpoints of each configuration.
 
     Args:
@@ -201,8 +203,7 @@ def prepare_files(
         configs: configuration files by name.
     """
     quiet_libraries()
-    from scenes import write_scene
-    from untrained import write_untrained
+    from synthetic import write_scene, write_untrained
 
     for name, config in configs.items():
         for seed in (1, 2):

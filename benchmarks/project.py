@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from known_cells import answer_with, ellipse_logits
+from synthetic import answer_with, ellipse_logits
 
 from cells.drawing import draw_instances
 from cells.instances import Boxes, Instances

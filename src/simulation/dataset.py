@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
-from utils.files import write_json
 
 from cells.annotations import read_coco
 from cells.exports.picture import write_picture
@@ -19,6 +18,7 @@ from cells.rle import rle_crop, to_rle
 from simulation.cell_types import CELL_TYPES
 from simulation.render import render
 from simulation.shapes import Cell, random_layout
+from utils.files import write_json
 from utils.script import InputError
 
 TYPE_NAMES = tuple(CELL_TYPES)  # in the order of their category ids, which start at 1

@@ -17,7 +17,7 @@ from baseline import InferenceDetector, TwoPasses, full_frame_nms, paste_frames
 from cases import BACKBONE_WAYS, backbone_gflop, operator_seconds
 from measuring import in_own_process
 from project import Project
-from scenes import jittered_cells, write_scene
+from synthetic import jittered_cells, write_scene
 from tables import markdown
 
 

@@ -1,0 +1,132 @@
+"""Training the 2nd-level model: targets, splits, figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import CLASS_NAMES
+from second_level_data import predictions_of, truth_of, write_all
+
+from cells.instances import Instances
+from cells.masks import label_image
+from evaluation.metrics import compare
+from second_level.features.table import FEATURE_NAMES
+from second_level.fitting import (
+    Settings,
+    figures,
+    fit,
+    largest_iou,
+    load_training_set,
+    predict_held_out,
+    split_images,
+    sweep_drop_thresholds,
+    usable_columns,
+)
+from second_level.model import apply_iou, predict_iou
+from second_level.predictions import (
+    ImagePredictions,
+    prediction_path,
+    read_predictions,
+    write_predictions,
+)
+from utils.script import InputError
+
+
+def test_columns_that_are_left_out():
+    table = pd.DataFrame(
+        {
+            "good": np.arange(10.0),
+            "missing": [np.nan] * 4 + list(range(6)),
+            "just enough": [np.nan] * 3 + list(range(7)),
+            "equal": [1.0] * 10,
+            "just different": [1.0] * 9 + [2.0],
+        }
+    )
+    assert usable_columns(table) == ["good", "just enough", "just different"]
+
+
+def test_target_is_the_largest_iou_with_a_cell_and_crowds_do_not_count(folder):
+    truth = truth_of(folder)
+    record, instances = truth.images[0], predictions_of(truth, 0, np.random.default_rng(0))
+    iou = largest_iou(instances, record)
+    assert (iou == 1).sum() == 6
+    crowd = replace(record, iscrowd=np.ones(len(record.rles), bool))
+    assert (largest_iou(instances, crowd) == 0).all()
+
+
+def test_images_are_split_whole_and_by_the_seed():
+    parts = split_images(7, 2, 67)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(7))
+    assert sorted(map(len, parts)) == [3, 4]
+    np.testing.assert_array_equal(parts[0], split_images(7, 2, 67)[0])
+    assert any((split_images(7, 2, 67)[0] != split_images(7, 2, s)[0]).any() for s in range(5))
+
+
+def test_training_set_and_sweep(folder):
+    data = load_training_set(folder / "pickles", truth_of(folder))
+    assert data.table.shape == (6 * 12, len(FEATURE_NAMES))
+    parts = split_images(6, 2, 67)[1:]
+    predicted = predict_held_out(data, parts, Settings(iterations=60))
+    assert set(data.image_of[~np.isnan(predicted)]) == set(parts[0])
+    measured = figures(data, predicted, 0.3)
+    assert measured["instances"] == 36
+    assert measured["RMSE"] < 0.25
+    assert measured["recall of wrong instances"] > 0.9
+    before, sweep = sweep_drop_thresholds(data, predicted, [0.0, 0.3])
+    for threshold, row in sweep.iterrows():
+        scores = []
+        for i in parts[0]:
+            instances = read_predictions(data.paths[i]).instances
+            left = apply_iou(instances, predicted[data.image_of == i], threshold)
+            record = data.records[i]
+            truth = record.rles, record.iscrowd
+            scores.append(compare(label_image(left), len(left), *truth).score().ap)
+        assert row["mAP"] == pytest.approx(np.mean(scores))
+        assert row["gain"] == pytest.approx(np.mean(scores) - before)
+    assert sweep["gain"][0.3] > 0.2
+
+
+def test_training_repeats_and_follows_the_settings(folder):
+    data = load_training_set(folder / "pickles", truth_of(folder))
+    settings = Settings(iterations=10, depth=3, learning_rate=0.1, l2=2, seed=1)
+    first, second = (fit(data.table, data.iou, settings) for _ in range(2))
+    table = data.table[first.feature_names_]
+    np.testing.assert_array_equal(predict_iou(first, table), predict_iou(second, table))
+    assert first.tree_count_ == 10
+    assert first.get_param("depth") == 3
+
+
+def test_bad_folders_of_pickles(folder, tmp_path):
+    truth = truth_of(folder)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="no prediction pickles"):
+        load_training_set(tmp_path / "none", truth)
+    good = next((folder / "pickles").glob("*.pkl"))
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / good.name).write_bytes(good.read_bytes())
+    with pytest.raises(InputError, match="at least two"):
+        load_training_set(tmp_path / "one", truth)
+    predictions = read_predictions(good)
+    others = {
+        "is not in the annotations": replace(predictions, image_id="stranger"),
+        "in the annotations": replace(predictions, instances=Instances.empty((9, 9))),
+        "in one order": replace(predictions, class_names=CLASS_NAMES[::-1]),
+    }
+    for message, other in others.items():
+        write_predictions(tmp_path / "one" / "z.pkl", other)
+        with pytest.raises(InputError, match=message):
+            load_training_set(tmp_path / "one", truth)
+
+
+def test_an_image_without_predictions_is_left_out(folder, tmp_path, capsys):
+    truth = truth_of(folder)
+    write_all(truth, tmp_path)
+    record = truth.images[0]
+    empty = ImagePredictions(record.id, "", CLASS_NAMES, Instances.empty(record.image_size))
+    write_predictions(prediction_path(tmp_path, record.id), empty)
+    data = load_training_set(tmp_path, truth)
+    assert len(data.records) == 5
+    assert f"left out: 1 image(s), for example {record.id}" in capsys.readouterr().out
