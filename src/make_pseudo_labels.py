@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from second_level.options import second_level_from
 from utils.files import atomic_path, sha256, write_json
 from utils.options import (
     add_compute_options,
@@ -171,6 +170,7 @@ def label_images(
 
     from cells.images import read_image
     from network.ensemble import ensemble_from
+    from second_level.model import second_level_from
     from training.pseudo_labels import Rules, as_part, check_classes, find_labels
     from training.pseudo_parts import Parts
     from utils.stages import load_ahead

@@ -15,8 +15,8 @@ from pycocotools import mask as coco_mask
 
 from cells.instances import Instances
 from cells.masks import to_rles
-from evaluation.report import sha256
 from network.ensemble import Ensemble
+from utils.files import sha256
 from utils.script import InputError
 
 LEAST_IOU = 0.5  # that the second level predicts for a cell that the models are sure of
