@@ -13,7 +13,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from cells.images import image_shape
+from cells.images import image_shape, read_image
 from cells.rle import to_rle
 from utils.script import InputError, report_problems
 from utils.stages import load_ahead
