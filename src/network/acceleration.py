@@ -74,14 +74,20 @@ def _pool(
     return extract(extractor, maps, rois)
 
 
-def _in_dtype(forward: Callable, dtype: torch.dtype, value: torch.Tensor | Sequence):
-    if isinstance(value, torch.Tensor):
-        return forward(value.to(dtype=dtype, memory_format=torch.channels_last))
-    return forward([item.to(dtype=dtype, memory_format=torch.channels_last) for item in value])
+def _in_dtype(forward: Callable, dtype: torch.dtype, *values: torch.Tensor | Sequence):
+    return forward(*(_to_dtype(value, dtype) for value in values))
 
 
-def _answer_float32(forward: Callable, value: torch.Tensor | Sequence):
-    return to_float32(forward(value))
+def _to_dtype(value: torch.Tensor | Sequence, dtype: torch.dtype):
+    """Feature maps channels_last; a list of them, and features of points, too."""
+    if not isinstance(value, torch.Tensor):
+        return [_to_dtype(item, dtype) for item in value]
+    layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
+    return value.to(dtype=dtype, memory_format=layout)
+
+
+def _answer_float32(forward: Callable, *values: torch.Tensor | Sequence):
+    return to_float32(forward(*values))
 
 
 def _in_chunks(forward: Callable, *arguments) -> dict[str, torch.Tensor]:

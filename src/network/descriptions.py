@@ -26,10 +26,11 @@ MODEL_TYPES = frozenset(
     ResNet ResNetV1d ResNeXt ResNeSt Res2Net RegNet HRNet SwinTransformer ContextBlock
     FPN PAFPN BFP HRFPN
     RPNHead FinestTwiceRPNHead
-    StandardRoIHead CascadeRoIHead PointRendRoIHead OneMaskHeadCascadeRoIHead
+    StandardRoIHead CascadeRoIHead OneMaskHeadCascadeRoIHead
+    PointRendRoIHead CellPointRendRoIHead
     SingleRoIExtractor GenericRoIExtractor RoIAlign SimpleRoIAlign
     BBoxHead ConvFCBBoxHead Shared2FCBBoxHead Shared4Conv1FCBBoxHead ProbabilityBBoxHead
-    FCNMaskHead CoarseMaskHead MaskPointHead
+    FCNMaskHead CoarseMaskHead MaskPointHead CropMaskPointHead
     AnchorGenerator DeltaXYWHBBoxCoder UpperClampedBBoxCoder
     MaxIoUAssigner SparingAssigner BboxOverlaps2D BlockedBboxOverlaps2D
     RandomSampler OHEMSampler InstanceBalancedPosSampler IoUBalancedNegSampler CombinedSampler

@@ -23,6 +23,7 @@ from cells.instances import Boxes
 from network.acceleration import accelerate
 from network.checkpoints import load_checkpoint, load_weights
 from network.descriptions import parameter_limit
+from network.mask_heads import mask_probabilities
 from network.models import build_model
 from network.scale import network_scale
 from utils.script import InputError
@@ -226,22 +227,10 @@ class Detector:
         rois[:, 1:] = torch.as_tensor(boxes * scale)
         classes = torch.as_tensor(labels, device=self.device)
         chunks = [
-            self._mask_head(features.maps, *chunk).cpu().numpy()
+            mask_probabilities(self.model.roi_head, features.maps, *chunk).cpu().numpy()
             for chunk in zip(rois.split(MASK_CHUNK), classes.split(MASK_CHUNK), strict=True)
         ]
         return np.concatenate(chunks)
-
-    def _mask_head(self, maps, rois: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean over the stages of a cascade, or the one mask head's answer."""
-        head = self.model.roi_head
-        if isinstance(head.mask_head, nn.ModuleList):
-            stages = [head._mask_forward(i, maps, rois) for i in range(len(head.mask_head))]
-        else:
-            stages = [head._mask_forward(maps, rois)]
-        probabilities = torch.stack([stage["mask_pred"].sigmoid() for stage in stages]).mean(dim=0)
-        channels = probabilities.shape[1]
-        chosen = labels if channels > 1 else torch.zeros_like(labels)  # 1: class-agnostic
-        return probabilities[torch.arange(len(rois), device=rois.device), chosen]
 
 
 def _without_masks(roi_head: BaseModule) -> BaseModule:

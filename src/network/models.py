@@ -12,10 +12,13 @@ from mmcv import Config
 from mmcv.runner import BaseModule
 from mmdet.models import build_detector
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
+from mmdet.models.backbones.swin import WindowMSA
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import nn
 
+import network.point_rend  # noqa: F401  (registers its heads)
 from network.modules import split_attention
+from network.window_attention import window_attention
 from utils.script import InputError
 
 
@@ -44,6 +47,8 @@ def build_model(model_config: dict, source: str = "--config") -> nn.Module:
     for module in model.modules():
         if isinstance(module, SplitAttentionConv2d):
             module.forward = partial(split_attention, module)
+        elif isinstance(module, WindowMSA):
+            module.forward = partial(window_attention, module)
         elif isinstance(module, SingleRoIExtractor):
             module.forward = partial(_pool_contiguous, module.forward)
     return model
@@ -94,8 +99,9 @@ def convolutional_parts(model: nn.Module) -> list[nn.Module]:
 
 
 def box_and_mask_heads(model: nn.Module) -> list[BaseModule]:
-    """The heads behind RoIAlign; a cascade has several of a kind."""
-    heads = (model.roi_head.bbox_head, model.roi_head.mask_head)
+    """The heads behind RoIAlign; a cascade has several of a kind, PointRend one more."""
+    kinds = ("bbox_head", "mask_head", "point_head")
+    heads = [getattr(model.roi_head, kind) for kind in kinds if hasattr(model.roi_head, kind)]
     return [h for head in heads for h in (head if isinstance(head, nn.ModuleList) else [head])]
 
 

@@ -124,6 +124,25 @@ class CropMasks(BaseInstanceMasks):
             )
         return BitmapMasks((targets >= 0.5).astype(np.uint8) if binarize else targets, *out_shape)
 
+    def sample(self, points: np.ndarray, inds: np.ndarray) -> np.ndarray:
+        """Masks at points, bilinearly between pixel centres, which lie at halves.
+
+        Args:
+            points: float32 [K, P, 2], x y in pixels.
+            inds: int [K], the mask of each row of points.
+
+        Returns:
+            float32 [K, P].
+        """
+        values = np.zeros(points.shape[:2], np.float32)
+        for row, places, i in zip(values, points, inds, strict=True):
+            source = (places - 0.5 - self.offsets[i]).astype(np.float32)
+            crop = self.crops[i].astype(np.float32)
+            row[:] = cv2.remap(
+                crop, source[:, None], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+            )[:, 0]
+        return values
+
     def resize(self, out_shape, interpolation="nearest"):
         """Stretch to (height, width); pixel edges map to pixel edges, as in `cv2.resize`."""
         sy, sx = out_shape[0] / self.height, out_shape[1] / self.width

@@ -12,7 +12,7 @@ import network.operators  # noqa: F401  (before mmdet)
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import CONFIGS, ROOT
 from mmcv.ops import ModulatedDeformConv2dPack, RoIAlign
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
@@ -28,7 +28,7 @@ from network.roi_align import extract, is_supported
 from utils.stages import StageTimer
 
 CPU = torch.device("cpu")
-ARCHITECTURES = ("tiny_resnest", "tiny_cascade", "tiny_published")
+ARCHITECTURES = sorted(path.stem for path in CONFIGS.glob("*.py"))
 
 
 @pytest.fixture(autouse=True)
