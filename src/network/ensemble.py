@@ -138,9 +138,9 @@ class View:
     detector: Detector
     flip: bool = False
 
-    def prepare(self, image: np.ndarray) -> NetworkInput:
-        """What the network takes, from uint8 BGR [height, width, 3]."""
-        return self.detector.prepare(image[:, ::-1] if self.flip else image)
+    def prepare(self, image: np.ndarray, image_scale: float = 1.0) -> NetworkInput:
+        """What the network takes, see `Detector.prepare`."""
+        return self.detector.prepare(image[:, ::-1] if self.flip else image, image_scale)
 
     def boxes(self, features: Features, proposals: torch.Tensor) -> Boxes:
         """Detected boxes in original pixels."""
@@ -245,10 +245,18 @@ class Ensemble:
         instances = self.finish(detections, timer)
         return Candidates(instances, detections.deciding_class, detections.threshold)
 
-    def prepare(self, image: np.ndarray, timer: StageTimer) -> list[NetworkInput]:
-        """What each view's network takes, from uint8 BGR [height, width, 3]."""
+    def prepare(
+        self, image: np.ndarray, timer: StageTimer, image_scale: float = 1.0
+    ) -> list[NetworkInput]:
+        """What each view's network takes.
+
+        Args:
+            image: uint8 [height, width, 3], BGR.
+            timer: collects the seconds of each stage.
+            image_scale: size of the image's pixels relative to those of the training images.
+        """
         with timer.stage("prepare"):
-            return [view.prepare(image) for view in self.views]
+            return [view.prepare(image, image_scale) for view in self.views]
 
     def detect(
         self,

@@ -1,0 +1,263 @@
+"""Images of several tiles, with a detector that knows the answer: cells painted in colours."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cells.instances import Candidates, Instances
+from cells.masks import binary_crops
+from network.tiles import ArrayPicture, Window, by_tile, tile_grid
+from network.tiling import TiledEnsemble, Tiling
+from utils.script import InputError, StageTimer
+
+FIELD = (100, 140)
+
+
+class Painted:
+    """An ensemble that finds every colour of a window as one cell.
+
+    Args:
+        fade: pixels at the edge of a window in which masks end too early.
+        least_area: smaller pieces are not found.
+        threshold: of every tile; a cell's score is its red value in percent.
+    """
+
+    class_names = ("cell", "other")
+    device = torch.device("cpu")
+    post_processing = SimpleNamespace(mask_nms_iou=0.1, confidence={"default": 0.5})
+
+    def __init__(self, fade: int = 0, least_area: int = 1, threshold: float = 0.0) -> None:
+        inference = {"scale": 1.0, "field": FIELD}
+        self.views = [SimpleNamespace(detector=SimpleNamespace(inference=inference))]
+        self.fade = fade
+        self.least_area = least_area
+        self.threshold = threshold
+        self.scales = set()
+        self.sizes = set()
+
+    def prepare(self, image, timer, image_scale=1.0):
+        self.scales.add(image_scale)
+        self.sizes.add(image.shape[:2])
+        return [SimpleNamespace(pixels=torch.from_numpy(image.copy()))]
+
+    def detect(self, prepared, timer, least_score=np.inf):
+        return [self._find(image.pixels.numpy()) for (image,) in prepared]
+
+    def _find(self, pixels):
+        if self.fade:
+            pixels = pixels.copy()
+            for edge in (slice(None, self.fade), slice(-self.fade, None)):
+                pixels[edge] = pixels[:, edge] = 0
+        size = pixels.shape[:2]
+        instances = Instances.empty(size)
+        found = []
+        for colour in np.unique(pixels.reshape(-1, 3), axis=0):
+            mask = (pixels == colour).all(axis=2)
+            if colour.any() and mask.sum() >= self.least_area:
+                found.append((mask, colour))
+        if found:
+            box = np.array([_box(mask) for mask, _ in found], np.float32)
+            instances = Instances(
+                size,
+                box,
+                np.array([colour[2] / 100 for _, colour in found], np.float32),
+                np.array([colour[1] for _, colour in found], np.int64),
+                [mask.astype(np.float32) for mask, _ in found],
+                np.zeros((len(found), 2), np.int64),
+            )
+        return SimpleNamespace(instances=instances, deciding_class=0, threshold=self.threshold)
+
+    def finish(self, detections, timer):
+        return detections.instances
+
+
+def _box(mask):
+    ys, xs = np.nonzero(mask)
+    return xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
+
+
+def paint(size, discs):
+    """Discs of (x, y, radius[, score in percent]); each in a colour of its own."""
+    image = np.zeros((*size, 3), np.uint8)
+    for i, (x, y, radius, *score) in enumerate(discs):
+        cv2.circle(image, (x, y), radius, (i + 1, 0, *(score or [90])), -1)
+    return image
+
+
+def frames(instances):
+    """Foreground of each instance in the whole image, by the blue value that it covers most."""
+    result = []
+    for crop, (x, y) in zip(binary_crops(instances), instances.offsets, strict=True):
+        frame = np.zeros(instances.image_size, bool)
+        frame[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+        result.append(frame)
+    return result
+
+
+def assert_each_disc_once(image, instances, tolerance=0):
+    count = image[:, :, 0].max()
+    found = frames(instances)
+    assert len(found) == count
+    for number in range(1, count + 1):
+        truth = image[:, :, 0] == number
+        differing = [np.count_nonzero(truth ^ frame) for frame in found]
+        assert min(differing) <= tolerance * np.sqrt(truth.sum()), number
+
+
+# 2 x 3 tiles of 100 x 140: seams at y = 100 and x = 140 and 280
+SEAMS = [
+    (140, 50, 12),  # across a vertical seam
+    (60, 100, 12),  # across a horizontal one
+    (280, 100, 14),  # across a corner
+    (128, 150, 11),  # touches a seam from the left
+    (292, 40, 11),  # and from the right
+    (143, 30, 6),  # mostly on one side
+    (210, 97, 8),
+    (210, 60, 5),  # in the middle of a tile
+    (12, 12, 9),  # at the corner of the image
+    (400, 180, 30),  # cut by the image itself
+    (100, 160, 4),
+]
+
+
+@pytest.mark.parametrize("overlap", [0, 16, 40])
+def test_discs_on_every_kind_of_seam_are_found_once_with_full_area(overlap):
+    image = paint((200, 420), SEAMS)
+    tiled = TiledEnsemble(Painted(), Tiling(overlap=overlap))
+    assert len(tiled.tiles((200, 420))) == 6
+    assert_each_disc_once(image, tiled.predict(image))
+
+
+@pytest.mark.parametrize("overlap", [0, 16, 40])
+def test_masks_that_fade_at_the_edge_of_a_window_are_still_joined(overlap):
+    image = paint((200, 420), SEAMS[:8])
+    found = TiledEnsemble(Painted(fade=2), Tiling(overlap=overlap)).predict(image)
+    assert_each_disc_once(image, found, tolerance=1.5)
+
+
+@pytest.mark.parametrize("overlap", [0, 24])
+def test_a_cell_larger_than_a_tile(overlap):
+    image = paint((300, 420), [(210, 150, 120), (20, 20, 9)])
+    tiled = TiledEnsemble(Painted(), Tiling(overlap=overlap))
+    assert len(tiled.tiles((300, 420))) == 9
+    assert_each_disc_once(image, tiled.predict(image))
+
+
+@pytest.mark.parametrize("overlap", [0, 16])
+def test_neighbours_that_meet_at_a_seam_stay_apart(overlap):
+    # one ends where the other begins, shifted along the seam
+    image = paint((100, 280), [(129, 40, 11), (152, 54, 11)])
+    found = TiledEnsemble(Painted(), Tiling(overlap=overlap)).predict(image)
+    assert_each_disc_once(image, found)
+
+
+def test_an_unsure_part_is_not_lost_where_the_other_tile_is_sure():
+    image = paint((100, 280), [(140, 50, 12, 90)])
+    image[:, 140:][image[:, 140:, 0] == 1] = (1, 0, 30)  # the right half scores 0.3
+    image[:, :, :2][image[:, :, 0] == 1] = (1, 0)
+    found = TiledEnsemble(Painted(threshold=0.5)).predict(image)
+    assert len(found) == 1
+    assert found.scores[0] == pytest.approx(0.9)
+    assert frames(found)[0].sum() == (image[:, :, 0] == 1).sum()
+    nothing = TiledEnsemble(Painted(threshold=0.95)).predict(image)
+    assert len(nothing) == 0
+
+
+def test_a_sliver_that_is_not_seen_leaves_one_cell():
+    image = paint((100, 280), [(130, 50, 12)])  # three columns beyond the seam
+    found = TiledEnsemble(Painted(least_area=60)).predict(image)
+    assert len(found) == 1
+
+
+def test_an_image_of_one_field_is_not_cut():
+    ensemble = Painted()
+    image = paint(FIELD, [(70, 50, 12)])
+    tiled = TiledEnsemble(ensemble, Tiling(image_scale=1.0))
+    assert_each_disc_once(image, tiled.predict(image))
+    assert ensemble.sizes == {FIELD}
+    assert isinstance(tiled.candidates(image), Candidates)
+
+
+def test_nothing_found_in_any_tile():
+    found = TiledEnsemble(Painted()).predict(np.zeros((200, 420, 3), np.uint8))
+    assert len(found) == 0
+    assert found.image_size == (200, 420)
+
+
+def test_tiles_have_the_size_of_a_training_field_in_the_images_own_pixels():
+    ensemble = Painted()
+    tiled = TiledEnsemble(ensemble, Tiling(image_scale=0.5))  # its pixels are half as large
+    assert len(tiled.tiles((200, 280))) == 1
+    tiled.predict(np.zeros((400, 560, 3), np.uint8))
+    assert ensemble.sizes == {(200, 280)}
+    assert ensemble.scales == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("size", "overlap"), [((1, 1), 0), ((101, 141), 0), ((250, 999), 40), ((100, 5000), 17)]
+)
+def test_own_parts_make_up_the_image(size, overlap):
+    covered = np.zeros(size, int)
+    for tile in tile_grid(size, FIELD, overlap):
+        y0, y1, x0, x1 = tile.own
+        covered[y0:y1, x0:x1] += 1
+        window = tile.window
+        assert 0 <= window.y0 <= y0 < y1 <= window.y1 <= size[0]
+        assert 0 <= window.x0 <= x0 < x1 <= window.x1 <= size[1]
+        assert window.y1 - window.y0 <= FIELD[0] + overlap
+        assert window.x1 - window.x0 <= FIELD[1] + overlap
+    assert (covered == 1).all()
+
+
+def test_multiples_of_a_field_get_the_fields():
+    owns = [tile.own for tile in tile_grid((200, 420), FIELD, 24)]
+    assert owns[:2] == [Window(0, 100, 0, 140), Window(0, 100, 140, 280)]
+    assert len(tile_grid((100 + 24, 140 + 24), FIELD, 24)) == 1  # a little more is not cut
+
+
+def test_an_impossible_overlap():
+    for overlap in (-1, 51):
+        with pytest.raises(InputError, match="--overlap"):
+            TiledEnsemble(Painted(), Tiling(overlap=overlap))
+
+
+def test_a_function_by_tile_sees_each_cell_once_with_its_pixels():
+    image = paint((200, 420), SEAMS)
+    instances = TiledEnsemble(Painted()).predict(image)
+    seen = []
+
+    def check(own, pixels):
+        assert pixels.shape[:2] == own.image_size
+        for frame, (blue,) in zip(frames(own), _blues(own, pixels), strict=True):
+            assert (pixels[:, :, 0][frame] == blue).all()
+            seen.append(blue)
+        return own[own.scores > 0]
+
+    tiles = tile_grid((200, 420), FIELD)
+    result = by_tile(check, instances, ArrayPicture(image), tiles)
+    assert sorted(seen) == list(range(1, len(SEAMS) + 1))
+    assert_each_disc_once(image, result)
+
+
+def _blues(instances, pixels):
+    return [np.unique(pixels[:, :, 0][frame]) for frame in frames(instances)]
+
+
+def test_only_windows_of_an_image_are_read():
+    image = paint((200, 420), SEAMS)
+    asked = []
+
+    class Lazy(ArrayPicture):
+        def window(self, y0, y1, x0, x1):
+            asked.append((y1 - y0, x1 - x0))
+            return super().window(y0, y1, x0, x1)
+
+    found = TiledEnsemble(Painted(), progress=False).candidates(Lazy(image), timer=StageTimer())
+    assert_each_disc_once(image, found.kept)
+    assert set(asked) == {FIELD}
+    assert len(asked) == 6
