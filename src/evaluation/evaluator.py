@@ -121,8 +121,8 @@ def for_each_image(
     """
     own = records[rank::world]
     bar = tqdm(read_ahead(own), total=len(own), desc="evaluating", disable=rank > 0)
-    shares = [[evaluate_image(record, image) for record, image in bar]]
+    mine = [evaluate_image(record, image) for record, image in bar]
+    shares = [mine] * world
     if world > 1:
-        shares, mine = [None] * world, shares[0]
         dist.all_gather_object(shares, mine)
     return [shares[i % world][i // world] for i in range(len(records))]

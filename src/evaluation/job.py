@@ -155,5 +155,7 @@ def _file_source(args: argparse.Namespace, truth: AnnotationSet) -> Source:
     from evaluation.sources import CocoResults, FilePredictions, LabelImages
 
     if _label_images(args):
-        return FilePredictions(LabelImages(args.predictions, truth), args.score_thr)
-    return FilePredictions(CocoResults(args.predictions, truth, args.skip_invalid), args.score_thr)
+        read = LabelImages(args.predictions, truth).instances
+    else:
+        read = CocoResults(args.predictions, truth, args.skip_invalid).instances
+    return FilePredictions(read, args.score_thr)

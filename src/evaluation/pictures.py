@@ -101,7 +101,7 @@ def plot_precision_recall(path: Path, curves: Sequence[ImageCurve]) -> None:
 
 
 def _select(crops: Sequence[tuple], chosen: np.ndarray) -> list[tuple]:
-    return [crops[i] for i in np.flatnonzero(chosen)]
+    return [crops[i] for i in np.flatnonzero(chosen).tolist()]
 
 
 def _draw_outline(

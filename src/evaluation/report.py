@@ -32,8 +32,9 @@ def evaluation_tables(
     """Tables by title: competition metric (before and after rescoring), COCO AP, thresholds."""
     names = truth.class_names
     tables = {}
-    if evaluations[0].before is not None:
-        tables["before rescoring"] = summarise([e.before for e in evaluations], names)
+    before = [e.before for e in evaluations if e.before is not None]
+    if before:
+        tables["before rescoring"] = summarise(before, names)
     tables["competition metric"] = summarise([e.result for e in evaluations], names)
     tables["COCO average precision"] = coco_average_precision(
         [e.coco_rows for e in evaluations], truth, class_agnostic=not has_classes

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeGuard, TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +21,8 @@ from cells.rle import rle_crop, to_rle
 from evaluation.thresholds import CONFIDENCES
 from network.ensemble import Ensemble, dominant_class
 from utils.script import InputError, report_problems
+
+Value = TypeVar("Value")
 
 NO_THRESHOLD = float("-inf")
 # names beside the image's own: as infer_cis.py --save labels writes them, and as Cellpose does
@@ -65,24 +68,24 @@ class FilePredictions:
     """Predictions that were read from a file, or are read from a folder image by image.
 
     Args:
-        by_image: instances by image id; what is absent has none.
+        read: gives the instances of an image.
         score_thr: least score of an instance that counts; default all.
     """
 
     def __init__(
-        self, by_image: Mapping[str | int, Instances], score_thr: float | None = None
+        self, read: Callable[[AnnotatedImage], Instances], score_thr: float | None = None
     ) -> None:
-        self._by_image = by_image
+        self._read = read
         self._threshold = NO_THRESHOLD if score_thr is None else score_thr
 
     def __call__(self, record: AnnotatedImage, image: np.ndarray) -> Candidates:
-        """Look the image up."""
-        instances = self._by_image[record.id]
+        """The image's predictions; its pixels are not looked at."""
+        instances = self._read(record)
         return Candidates(instances, dominant_class(instances.labels), self._threshold)
 
 
 class CocoResults:
-    """COCO results by image id, kept as RLE and decoded when asked for.
+    """Predictions in a COCO results file, kept as RLE and decoded when asked for.
 
     Args:
         path: JSON file. Image ids may be strings where the annotation file has integers, or the
@@ -96,22 +99,22 @@ class CocoResults:
     """
 
     def __init__(self, path: str | Path, truth: AnnotationSet, skip_invalid: bool = False) -> None:
-        self._records = {record.id: record for record in truth.images}
-        id_of = {str(image_id): image_id for image_id in self._records}
+        record_of = {str(record.id): record for record in truth.images}
         label_of = {category: label for label, category in enumerate(truth.category_ids)}
         self._rows: dict[str | int, list[tuple]] = defaultdict(list)
         problems = []
         for number, row in enumerate(_read_rows(path)):
             try:
-                record = self._records[_lookup(id_of, str(row.get("image_id")), "image_id")]
+                record = _lookup(record_of, str(row.get("image_id")), "image_id")
                 label = _lookup(label_of, row.get("category_id"), "category_id")
                 self._rows[record.id].append((label, *_checked(row, record)))
             except ValueError as error:
                 problems.append(f"prediction {number} (image {row.get('image_id')!r}): {error}")
         report_problems(f"--predictions {path}", problems, skip_invalid, "prediction")
 
-    def __getitem__(self, image_id: str | int) -> Instances:
-        record, rows = self._records[image_id], self._rows.get(image_id, [])
+    def instances(self, record: AnnotatedImage) -> Instances:
+        """Predictions of one image."""
+        rows = self._rows.get(record.id, [])
         crops = [rle_crop(rle) for _, _, _, rle in rows]
         return _certain_instances(
             record,
@@ -136,7 +139,7 @@ def _read_rows(path: str | Path) -> list[dict]:
     return rows
 
 
-def _lookup(table: dict, key: object, name: str) -> object:
+def _lookup(table: Mapping[Any, Value], key: object, name: str) -> Value:
     if not isinstance(key, str | int) or key not in table:
         known = ", ".join(map(str, list(table)[:5])) + (" ..." if len(table) > 5 else "")
         raise ValueError(f"{name} {key!r} is not in the annotation file (which has {known})")
@@ -151,7 +154,7 @@ def _checked(row: dict, record: AnnotatedImage) -> tuple[float, np.ndarray, dict
     """
     score = row.get("score")
     if not _is_number(score):
-        raise ValueError(f"score {score!r} is no number")
+        raise ValueError(f"score {score!r} is not a number")
     rle = to_rle(row.get("segmentation"), *record.image_size)
     if "bbox" in row:
         box = row["bbox"]
@@ -164,7 +167,7 @@ def _checked(row: dict, record: AnnotatedImage) -> tuple[float, np.ndarray, dict
     return float(score), np.array([x, y, x + width, y + height]), rle
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
@@ -183,11 +186,14 @@ class LabelImages:
     """
 
     def __init__(self, folder: str | Path, truth: AnnotationSet) -> None:
-        self._records = {record.id: record for record in truth.images}
-        self._paths = {
-            record.id: _label_path(Path(folder), record) for record in self._records.values()
-        }
-        absent = [f"no label image of {i}" for i, path in self._paths.items() if path is None]
+        self._paths = {}
+        absent = []
+        for record in truth.images:
+            path = _label_path(Path(folder), record)
+            if path is None:
+                absent.append(f"no label image of {record.id}")
+            else:
+                self._paths[record.id] = path
         if absent:
             names = f"<name>[{'|'.join(LABEL_ENDINGS[1:])}]{'|'.join(LABEL_SUFFIXES)}"
             raise InputError(
@@ -196,9 +202,13 @@ class LabelImages:
                 absent,
             )
 
-    def __getitem__(self, image_id: str | int) -> Instances:
-        record = self._records[image_id]
-        labels = _read_labels(self._paths[image_id], record.image_size)
+    def instances(self, record: AnnotatedImage) -> Instances:
+        """Predictions of one image.
+
+        Raises:
+            InputError: the label image is unreadable or does not fit the image.
+        """
+        labels = _read_labels(self._paths[record.id], record.image_size)
         windows = find_objects(labels)
         offsets = [(columns.start, rows.start) for rows, columns in windows]
         ends = [(columns.stop, rows.stop) for rows, columns in windows]
@@ -241,6 +251,8 @@ def _read_labels(path: Path, image_size: tuple[int, int]) -> np.ndarray:
     if labels is None or labels.shape != image_size:
         shape = None if labels is None else labels.shape
         raise InputError(f"{path}: label image of shape {shape}, but the image is {image_size}")
+    if labels.dtype.kind not in "buif":
+        raise InputError(f"{path}: label image of {labels.dtype} values; give whole numbers")
     if not np.isfinite(labels).all() or (labels != np.floor(labels)).any():
         raise InputError(f"{path}: label image with fractions; give 0 or a whole number per pixel")
     values, labels = np.unique(np.where(labels > 0, labels, 0), return_inverse=True)

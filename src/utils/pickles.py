@@ -9,12 +9,13 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from utils.script import InputError
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: object, stand_ins: Mapping[tuple[str, str], object]) -> None:
+    def __init__(self, file: BinaryIO, stand_ins: Mapping[tuple[str, str], object]) -> None:
         super().__init__(file, encoding="latin1")  # bytes of Python 2, one character each
         self._stand_ins = stand_ins
 

@@ -59,7 +59,7 @@ def process(
         the others.
     """
     with ThreadPoolExecutor(1) as pool:
-        unfinished: deque[tuple[Item, Future[Result]]] = deque()
+        unfinished: deque[tuple[Item, Future]] = deque()
         for batch in _batches(load_ahead(items, load, batch_size), key, batch_size):
             if batch[0][1].exception():
                 unfinished += batch

@@ -30,7 +30,7 @@ def test_saved_predictions_come_back_exactly(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
     read = CocoResults(tmp_path / "results.json", truth_set([record for record, _ in cases]))
     for record, instances in cases:
-        again = read[record.id]
+        again = read.instances(record)
         for field in ("boxes", "scores", "labels"):
             np.testing.assert_array_equal(getattr(again, field), getattr(instances, field))
         np.testing.assert_array_equal(label_image(again), label_image(instances))
@@ -46,7 +46,7 @@ def test_image_ids_as_strings_or_integers(tmp_path, of_truth, of_results):
     record = annotated([disc(30, 30, 9)], image_id=of_truth)
     row = {"image_id": of_results, "category_id": 20, "score": 1, "segmentation": record.rles[0]}
     (tmp_path / "results.json").write_text(json.dumps([row]))
-    found = CocoResults(tmp_path / "results.json", truth_set([record]))[of_truth]
+    found = CocoResults(tmp_path / "results.json", truth_set([record])).instances(record)
     assert found.labels.tolist() == [1]
     np.testing.assert_array_equal(found.boxes, record.boxes)
 
@@ -71,7 +71,7 @@ def test_invalid_predictions_are_reported_together(tmp_path, capsys):
         strict=True,
     ):
         assert part in line
-    assert len(CocoResults(path, truth_set([record]), skip_invalid=True)["a"]) == 1
+    assert len(CocoResults(path, truth_set([record]), skip_invalid=True).instances(record)) == 1
     assert "5 invalid" in capsys.readouterr().out
 
 
@@ -86,7 +86,7 @@ def test_label_images(tmp_path, name):
     else:
         np.save(tmp_path / name, labels.astype(np.float32))
     record = annotated(masks)
-    found = LabelImages(tmp_path, truth_set([record]))["a"]
+    found = LabelImages(tmp_path, truth_set([record])).instances(record)
     assert len(found) == 2
     assert compare_instances(found, record).score().ap == 1
     np.testing.assert_array_equal(found.boxes, record.boxes[::-1])
@@ -96,16 +96,19 @@ def test_label_images_without_background_or_without_cells(tmp_path):
     record = annotated([disc(30, 30, 9)])
     np.save(tmp_path / "a.npy", np.full(SIZE, 5))
     labels = LabelImages(tmp_path, truth_set([record]))
-    assert labels["a"].boxes.tolist() == [[0, 0, 80, 60]]
+    assert labels.instances(record).boxes.tolist() == [[0, 0, 80, 60]]
     np.save(tmp_path / "a.npy", np.zeros(SIZE, np.uint8))
-    assert len(labels["a"]) == 0
+    assert len(labels.instances(record)) == 0
 
 
-@pytest.mark.parametrize("labels", [np.zeros((5, 5)), np.full(SIZE, 0.5), np.zeros((*SIZE, 3))])
+@pytest.mark.parametrize(
+    "labels", [np.zeros((5, 5)), np.full(SIZE, 0.5), np.zeros((*SIZE, 3)), np.full(SIZE, "1")]
+)
 def test_label_images_that_are_none(tmp_path, labels):
+    record = annotated([])
     np.save(tmp_path / "a.npy", labels)
     with pytest.raises(InputError, match="a.npy"):
-        _ = LabelImages(tmp_path, truth_set([annotated([])]))["a"]
+        LabelImages(tmp_path, truth_set([record])).instances(record)
 
 
 def test_missing_label_images_are_reported_together(tmp_path):
