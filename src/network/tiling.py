@@ -20,8 +20,7 @@ from network.ensemble import Detections, Ensemble
 from network.scale import training_field
 from network.seams import TileCells, join_tiles
 from network.tiles import ArrayPicture, Picture, Tile, moved, tile_grid
-from utils.script import StageTimer
-from utils.stages import process
+from utils.stages import StageTimer, process
 
 GPU_BATCH = 4  # tiles or images of one size that a GPU sees at once
 

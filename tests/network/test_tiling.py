@@ -13,7 +13,8 @@ from cells.instances import Candidates, Instances
 from cells.masks import binary_crops
 from network.tiles import ArrayPicture, Window, by_tile, tile_grid
 from network.tiling import TiledEnsemble, Tiling
-from utils.script import InputError, StageTimer
+from utils.script import InputError
+from utils.stages import StageTimer
 
 FIELD = (100, 140)
 
