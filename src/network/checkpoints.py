@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -17,7 +16,9 @@ from torch import nn
 from network.descriptions import check_class_names, check_inference, check_model
 from network.models import forget_pretrained
 from utils.files import atomic_path
+from utils.pickles import check_tensor_pickle
 from utils.script import InputError
+from utils.weights import check_weights
 
 CHECKPOINT_FORMAT = "cell-instance-segmentation/1"
 REMEDY = "use a checkpoint written by train_cis.py"
@@ -103,9 +104,12 @@ def _read(path: Path) -> object:
     """The content of torch's zip file, as plain data and tensors."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
+        if sum(entry.file_size for entry in entries) > LARGEST_RATIO * path.stat().st_size:
+            raise ValueError("it unpacks to far more than weights can")
+        for entry in entries:
+            if entry.filename.endswith("/data.pkl"):
+                check_tensor_pickle(archive.read(entry))
     stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
-    if sum(entry.file_size for entry in entries) > LARGEST_RATIO * path.stat().st_size:
-        raise ValueError("it unpacks to far more than weights can")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about archives of TorchScript, which are refused
         # mapped into memory, weights are read when they are used, and take no memory of their own
@@ -117,18 +121,7 @@ def _check_content(meta: dict, state_dict: object) -> None:
     check_class_names(meta["class_names"])
     check_model(json.loads(meta["model"]), len(meta["class_names"]))
     check_inference(json.loads(meta["inference"]))
-    if not isinstance(state_dict, dict) or not state_dict:
-        raise ValueError("no weights in it")
-    for name, value in state_dict.items():
-        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-            raise TypeError(f"{name!r:.60} is no tensor of weights")
-        if value.layout != torch.strided or value.is_complex() or value.is_quantized:
-            raise TypeError(f"{name!r:.60} is an unusual tensor")
-        if value.device.type != "cpu" or value.numel() > value.untyped_storage().nbytes():
-            raise ValueError(f"{name!r:.60} has fewer numbers than it says")
-        # one pass over the weights: a sum is finite only if all its terms are
-        if value.is_floating_point() and not math.isfinite(value.sum(dtype=torch.float32)):
-            raise ValueError(f"{name!r:.60} holds numbers that are not finite")
+    check_weights(state_dict)
 
 
 def load_weights(

@@ -5,36 +5,25 @@ The target is `configs/cascade_mask_rcnn_resnest200_dcn.py`.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from utils.pickles import read_pickle
+from utils.pickles import ARRAY_STAND_INS, PickledArray, check_tensor_pickle, read_pickle
 from utils.script import InputError
+from utils.weights import check_weights
 
 REMEDY = "give a Detectron2 checkpoint (model_final.pth) of the published architecture"
 BLOCKS = (3, 24, 36, 3)  # of the four stages of ResNeSt-200
 CASCADE_STAGES = 3
+MOST_CLASSES = 1000
 
 # Parameters and buffers of a convolution before a norm, of a norm, and of any other layer.
 CONV = ("weight",)
 NORM = ("weight", "bias", "running_mean", "running_var")
 LAYER = ("weight", "bias")
-
-# What pickled arrays ask for: before and since NumPy 2, and from Python 2.
-ARRAY_NAMES = {
-    (f"numpy.{core}.multiarray", name): getattr(np._core.multiarray, name)
-    for core in ("core", "_core")
-    for name in ("_reconstruct", "scalar")
-} | {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): lambda text, _encoding: text.encode("latin1"),
-}
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
@@ -46,25 +35,32 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; {REMEDY}")
-    content = read_pickle(path, ARRAY_NAMES, REMEDY) if path.suffix == ".pkl" else _load(path)
+    content = read_pickle(path, ARRAY_STAND_INS, REMEDY) if path.suffix == ".pkl" else _load(path)
     weights = content.get("model", content) if isinstance(content, Mapping) else None
     if not isinstance(weights, Mapping) or not weights:
         raise InputError(f"{path}: holds no weights; {REMEDY}")
-    tensors = {
-        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        for name, value in weights.items()
-    }
-    for name, value in tensors.items():
-        if not isinstance(value, torch.Tensor):
-            raise InputError(f"{path}: {name!r} is no array of weights; {REMEDY}")
+    tensors = {name: _to_tensor(value) for name, value in weights.items()}
+    try:
+        check_weights(tensors)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: {error}; {REMEDY}") from error
     return tensors
 
 
+def _to_tensor(value: object) -> object:
+    """Arrays as tensors; anything else, which `check_weights` refuses, as it is."""
+    array = getattr(value, "array", None) if isinstance(value, PickledArray) else None
+    return value if array is None else torch.from_numpy(array.copy())  # what was read is constant
+
+
 def _load(path: Path) -> object:
-    numbers = [(value, f"{module}.{name}") for (module, name), value in ARRAY_NAMES.items()]
-    dtypes = [type(np.dtype(code)) for code in "fdilq"]  # of the numbers in a scheduler's state
+    names = [(value, f"{module}.{name}") for (module, name), value in ARRAY_STAND_INS.items()]
     try:
-        with torch.serialization.safe_globals([*numbers, *dtypes]):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith("/data.pkl"):
+                    check_tensor_pickle(archive.read(name))
+        with torch.serialization.safe_globals(names):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises many kinds for damaged or foreign files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -80,7 +76,10 @@ def count_classes(weights: Mapping[str, torch.Tensor], path: str | Path) -> int:
     name = "roi_heads.box_predictor.0.cls_score.weight"
     if name not in weights:
         raise InputError(f"{path}: lacks {name}; {REMEDY}")
-    return len(weights[name]) - 1
+    count = len(weights[name]) - 1 if weights[name].dim() else 0
+    if not 1 <= count <= MOST_CLASSES:
+        raise InputError(f"{path}: {name} is of {count} classes; {REMEDY}")
+    return count
 
 
 def convert_weights(
@@ -146,7 +145,9 @@ def _block_diagonal(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         weight: [O, C / groups, kh, kw].
         shape: of the dense convolution, [O, C, kh, kw].
     """
-    if weight.dim() != 4 or shape[1] % weight.shape[1] or shape[1] == weight.shape[1]:
+    if weight.dim() != 4 or len(shape) != 4 or len(weight) != shape[0]:
+        return weight
+    if not 0 < weight.shape[1] < shape[1] or shape[1] % weight.shape[1]:
         return weight
     columns = weight.shape[1]
     groups = shape[1] // columns

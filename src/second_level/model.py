@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from catboost import CatBoostError, CatBoostRegressor
 
 from cells.instances import Instances
 from second_level.features.table import FEATURE_NAMES, compute_features
-from utils.pickles import read_pickle
+from utils.pickles import ARRAY_STAND_INS, read_pickle
 from utils.script import InputError
+from utils.trial import survives
 
 MISSING = -1.0  # what a missing value is in training and prediction
 DROP_THRESHOLD = 0.3  # an instance of a lower predicted IoU is dropped
+LOSSES = ("RMSE", "MAE", "MAPE", "Huber", "Quantile", "Expectile", "LogCosh", "Lq")
+TRIALS = 500  # rows that a loaded model predicts at first
 REMEDY = "give a catboost.pkl of train_2nd_level_catboost.py, or a .cbm file"
 
 
@@ -146,21 +150,51 @@ def load_features(path: str | Path) -> tuple[str, ...]:
 def load_model(path: str | Path) -> CatBoostRegressor:
     """Load a pickled CatBoostRegressor, or CatBoost's own format (`.cbm`).
 
-    Of a pickle only the trees are taken, as CatBoost's own bytes; nothing in it is executed.
+    Of a pickle only the trees are taken, as CatBoost's own bytes; nothing in it is executed. Some
+    damaged trees crash CatBoost (4 % of flipped bits), so that a copy of the process tries first.
 
     Raises:
-        InputError: the file is missing, truncated, hostile, or no regressor of one value.
+        InputError: the file is missing, truncated, damaged, hostile, or no regressor of one value
+            from numbers.
     """
     path = Path(path)
-    model = CatBoostRegressor()
     try:
         content = path.read_bytes() if path.suffix == ".cbm" else _trees(path)
-        model.load_model(blob=content)
-    except (CatBoostError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "CatBoost cannot read it"
-        raise InputError(f"{path}: no usable model ({reason}); {REMEDY}") from error
-    if np.ndim(model.predict(np.zeros((1, len(model.feature_names_))))) != 1:
-        raise InputError(f"{path}: does not predict one value a row; {REMEDY}")
+    except OSError as error:
+        raise InputError(f"{path}: not readable ({error.strerror}); {REMEDY}") from error
+    if not survives(lambda: _load_blob(content)):
+        raise InputError(f"{path}: no usable model (CatBoost crashes on it); {REMEDY}")
+    try:
+        return _load_blob(content)
+    except CatBoostError as error:
+        raise InputError(f"{path}: no usable model (CatBoost cannot read it); {REMEDY}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: no usable model ({error}); {REMEDY}") from error
+
+
+def _load_blob(content: bytes) -> CatBoostRegressor:
+    """A model out of CatBoost's own bytes, which has predicted something.
+
+    Raises:
+        CatBoostError: damaged.
+        KeyError, TypeError, ValueError: no regressor, or one of other features than numbers.
+    """
+    model = CatBoostRegressor()
+    model.load_model(blob=content)
+    loss = json.loads(model.get_metadata()["params"])["loss_function"]["type"]
+    if loss not in LOSSES:
+        raise ValueError(f"it was trained with {loss}, which predicts no IoU")
+    others = (
+        model.get_cat_feature_indices(),
+        model.get_text_feature_indices(),
+        model.get_embedding_feature_indices(),
+    )
+    if any(others):
+        raise ValueError("it takes other features than numbers")
+    rows = np.random.default_rng(0).normal(scale=100, size=(TRIALS, len(model.feature_names_)))
+    predicted = model.predict(rows, thread_count=1)
+    if np.shape(predicted) != (TRIALS,) or not np.isfinite(predicted).all():
+        raise ValueError("it does not predict one number a row")
     return model
 
 
@@ -173,22 +207,7 @@ class _PickledRegressor:
         self.state = state
 
 
-class _Ignored:
-    """Stand-in for the NumPy numbers among the regressor's parameters, which are not needed."""
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-STAND_INS = {
-    ("catboost.core", "CatBoostRegressor"): _PickledRegressor,
-    ("numpy", "dtype"): _Ignored,
-    ("numpy.core.multiarray", "scalar"): _Ignored,  # before NumPy 2
-    ("numpy._core.multiarray", "scalar"): _Ignored,
-}
+STAND_INS = {**ARRAY_STAND_INS, ("catboost.core", "CatBoostRegressor"): _PickledRegressor}
 
 
 def _trees(path: Path) -> bytes:

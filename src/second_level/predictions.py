@@ -16,12 +16,12 @@ import numpy as np
 
 from cells.instances import Instances
 from utils.files import atomic_path
-from utils.pickles import read_pickle
+from utils.pickles import ARRAY_STAND_INS, read_pickle
 from utils.script import InputError
 
 STEPS = 65535  # odd, so that no probability below 0.5 is rounded to one that is not
+LARGEST_SIDE = 10**6  # of an image, in pixels
 REMEDY = "write it anew with prepare_for_2nd_level_model.py"
-DTYPES = {"f4": np.float32, "i8": np.int64, "u2": np.uint16}
 
 
 @dataclass(frozen=True)
@@ -81,44 +81,12 @@ def read_predictions(path: str | Path) -> ImagePredictions:
     Raises:
         InputError: the file is missing, truncated, hostile, or its content does not fit together.
     """
-    record = read_pickle(path, STAND_INS, REMEDY)
+    record = read_pickle(path, ARRAY_STAND_INS, REMEDY)
     try:
         return _checked(record)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else error
         raise InputError(f"{path}: no predictions of ours ({reason}); {REMEDY}") from error
-
-
-class _Dtype:
-    """Stand-in for `numpy.dtype`: one of a few little-endian numbers."""
-
-    def __init__(self, name: str, *_: object) -> None:
-        self.dtype = np.dtype(DTYPES[name]).newbyteorder("<")
-
-    def __setstate__(self, state: tuple) -> None:
-        if state[1] != "<":
-            raise ValueError("not little-endian")
-
-
-class _Array:
-    """Stand-in for an array while it is read; `array` is the array."""
-
-    array: np.ndarray
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, dtype, _, content = state
-        self.array = np.frombuffer(content, dtype.dtype).reshape(shape)
-
-
-STAND_INS = {
-    ("numpy", "ndarray"): None,
-    ("numpy", "dtype"): _Dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _Array,  # before NumPy 2
-    ("numpy._core.multiarray", "_reconstruct"): _Array,
-}
 
 
 def _checked(record: object) -> ImagePredictions:
@@ -129,24 +97,26 @@ def _checked(record: object) -> ImagePredictions:
     names = record["class_names"]
     if not isinstance(record["image_id"], str | int) or not isinstance(record["image_path"], str):
         raise TypeError("image_id or image_path of a wrong type")
-    if not isinstance(height, int) or not isinstance(width, int):
-        raise TypeError("image_size is no pair of whole numbers")
-    if not names or not all(isinstance(name, str) for name in names):
+    if not all(type(side) is int and 0 < side <= LARGEST_SIDE for side in (height, width)):
+        raise TypeError("image_size is no pair of whole numbers above 0")
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise TypeError("class_names are no texts")
+    if not isinstance(record["masks"], list):
+        raise TypeError("masks are no list")
     crops = [mask.array for mask in record["masks"]]
     count = len(crops)
     boxes = _array(record, "boxes", np.float32, (count, 4))
     scores = _array(record, "scores", np.float32, (count,))
     labels = _array(record, "labels", np.int64, (count,))
     offsets = _array(record, "offsets", np.int64, (count, 2))
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-        raise ValueError("boxes or scores are not finite")
+    if not ((np.abs(boxes) <= 2 * LARGEST_SIDE).all() and np.isfinite(scores).all()):
+        raise ValueError("boxes or scores are out of range")
     if count and not 0 <= labels.min() <= labels.max() < len(names):
         raise ValueError("labels out of range")
     if any(crop.ndim != 2 or crop.dtype != np.uint16 for crop in crops):
         raise ValueError("masks are no uint16 [h, w]")
     sizes = np.array([crop.shape for crop in crops], np.int64).reshape(-1, 2)[:, ::-1]
-    if (offsets < 0).any() or (offsets + sizes > (width, height)).any():
+    if (offsets < 0).any() or (offsets > (width, height) - sizes).any():
         raise ValueError("masks reach outside the image")
     masks = [crop.astype(np.float32) / np.float32(STEPS) for crop in crops]
     instances = Instances((height, width), boxes, scores, labels, masks, offsets)
