@@ -28,7 +28,7 @@ from torch import nn
 from cells.instances import Boxes
 from network.checkpoints import load_checkpoint, load_weights
 from network.detector import Detector
-from network.ensemble import merge_boxes
+from network.merging import merge_boxes
 from network.models import build_model
 from network.scale import network_scale
 from utils.stages import StageTimer

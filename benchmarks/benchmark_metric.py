@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from measuring import median_seconds, peak_megabytes
 
 from cells.instances import Instances
-from cells.masks import binary_crops, encode, label_image, paste
+from cells.masks import binary_crops, label_image, paste
+from cells.rle import encode
 from evaluation.metrics import ImageScore, count_matches, score_image
 from utils.options import script_parser
 

@@ -11,7 +11,8 @@ from synthetic import answer_with, ellipse_logits
 
 from cells.drawing import draw_instances
 from cells.instances import Boxes, Instances
-from network.ensemble import Detections, Ensemble, load_ensemble, merge_boxes
+from network.ensemble import Detections, Ensemble, load_ensemble
+from network.merging import merge_boxes
 from second_level.features.table import compute_features
 from second_level.model import DROP_THRESHOLD, apply_iou, load_second_level, predict_iou
 from utils.device import resolve_precision

@@ -10,8 +10,7 @@ from pycocotools import mask as coco_mask
 
 from cells.annotations import AnnotatedImage, AnnotationSet
 from cells.instances import Instances
-from cells.masks import encode
-from cells.rle import rle_crop
+from cells.rle import encode, rle_crop
 
 SIZE = (60, 80)
 

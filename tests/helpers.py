@@ -40,6 +40,19 @@ def full_frames(masks: np.ndarray, scores: np.ndarray) -> Instances:
     )
 
 
+def squares(*corners: tuple[int, int], scores: list[float], size: int = 4) -> Instances:
+    """Instances of size x size pixels at the given x, y in an image of 12 x 10 pixels."""
+    offsets = np.array(corners).reshape(-1, 2)
+    return Instances(
+        image_size=(10, 12),
+        boxes=np.hstack([offsets, offsets + size]).astype(np.float32),
+        scores=np.array(scores, np.float32),
+        labels=np.zeros(len(scores), np.int64),
+        masks=[np.ones((size, size), np.float32)] * len(scores),
+        offsets=offsets,
+    )
+
+
 def write_shapes(folder: Path, n_train: int, n_valid: int, seed: int = 0) -> Path:
     """Images with bright discs, dark boxes and bars on grey, with COCO annotations."""
     rng = np.random.default_rng(seed)

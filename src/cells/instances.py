@@ -124,3 +124,8 @@ class Candidates:
         """The instances that reach the threshold."""
         # float32 as the scores are: a score of exactly the threshold counts
         return self.instances[self.instances.scores >= np.float32(self.threshold)]
+
+
+def dominant_class(labels: np.ndarray) -> int:
+    """The most frequent label (ties: the smallest), or 0 without any."""
+    return int(np.bincount(labels).argmax()) if len(labels) else 0

@@ -1,18 +1,72 @@
-"""Masks as crops, run-length encodings (RLE) and label images: conversion, IoU and NMS.
-
-RLE is the COCO format of pycocotools: {"size": [height, width], "counts": bytes or str}.
-"""
+"""Masks as crops: cutting, pasting, outlines, and label images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from cells.instances import Instances
 
 MASK_THRESHOLD = 0.5  # a pixel is foreground when its probability is at least this
+
+
+class Crop(NamedTuple):
+    """The part of a mask that matters, and where it lies.
+
+    Attributes:
+        mask: bool [h, w].
+        offset: x, y of its top left pixel in the image.
+    """
+
+    mask: np.ndarray
+    offset: tuple[int, int]
+
+
+def tight_crop(mask: np.ndarray, offset: Sequence[int] = (0, 0)) -> Crop:
+    """Cut away the empty margins of a mask.
+
+    Args:
+        mask: bool [h, w].
+        offset: x, y of its top left pixel.
+
+    Returns:
+        The mask within its tight box. Without foreground it has shape [0, 0] and stays at `offset`.
+    """
+    # OpenCV answers (0, 0, 0, 0) where there is no foreground, but refuses an array of no pixels
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8)) if mask.size else (0, 0, 0, 0)
+    return Crop(mask[y : y + h, x : x + w], (int(offset[0]) + x, int(offset[1]) + y))
+
+
+def window_of(mask: np.ndarray, offset: Sequence[int]) -> tuple[slice, slice]:
+    """Rows and columns of the image that a crop [h, w] at the offset (x, y) covers."""
+    x, y = offset
+    height, width = mask.shape
+    return slice(y, y + height), slice(x, x + width)
+
+
+def find_outlines(mask: np.ndarray, offset: Sequence[int] = (0, 0)) -> list[np.ndarray]:
+    """Outer contours of a mask's pieces, through the centres of their outermost pixels.
+
+    Args:
+        mask: bool or uint8 [h, w].
+        offset: x, y of its top left pixel.
+
+    Returns:
+        Contours in pixels of the image, int32 [K, 1, 2] (x, y) as OpenCV has them, the piece of
+        the largest area first; without the points in the middle of straight lines.
+    """
+    if not mask.size:
+        return []
+    pieces, _ = cv2.findContours(
+        np.ascontiguousarray(mask).view(np.uint8),
+        cv2.RETR_EXTERNAL,
+        cv2.CHAIN_APPROX_SIMPLE,
+        offset=(int(offset[0]), int(offset[1])),
+    )
+    return sorted(pieces, key=cv2.contourArea, reverse=True)
 
 
 def binary_crops(instances: Instances, threshold: float = MASK_THRESHOLD) -> list[np.ndarray]:
@@ -23,132 +77,8 @@ def binary_crops(instances: Instances, threshold: float = MASK_THRESHOLD) -> lis
 def paste(crop: np.ndarray, offset: Sequence[int], image_size: tuple[int, int]) -> np.ndarray:
     """Put one crop [h, w] into a zero frame [height, width] of the same dtype."""
     frame = np.zeros(image_size, crop.dtype)
-    x, y = offset
-    frame[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+    frame[window_of(crop, offset)] = crop
     return frame
-
-
-def paste_probabilities(
-    probabilities: np.ndarray, boxes: np.ndarray, image_size: tuple[int, int]
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Resample mask grids over their boxes to image pixels, as crops.
-
-    Bilinear at pixel centres with zeros around the grid, which is what `grid_sample` with
-    align_corners=False gives on the full frame (Mask R-CNN's pasting in detectron2 and mmdet);
-    bilinear interpolation is separable, so that a crop is two small matrix products.
-
-    Args:
-        probabilities: float32 [N, S, S], grid over each box.
-        boxes: float32 [N, 4], x1 y1 x2 y2 in pixels.
-        image_size: (height, width) in pixels.
-
-    Returns:
-        N arrays float32 [h, w], and their offsets int64 [N, 2] (x, y).
-    """
-    height, width = image_size
-    # one pixel around the box: half a grid cell reaches out of it
-    low = np.floor(boxes[:, :2]).astype(np.int64) - 1
-    high = np.ceil(boxes[:, 2:]).astype(np.int64) + 1
-    limit = np.array([width, height])
-    low, high = np.clip(low, 0, limit), np.clip(high, 0, limit)
-    crops = []
-    for grid, box, start, stop in zip(probabilities, boxes, low, high, strict=True):
-        across = _bilinear_weights(start[0], stop[0], box[0], box[2], grid.shape[1])
-        down = _bilinear_weights(start[1], stop[1], box[1], box[3], grid.shape[0])
-        crops.append(down @ grid @ across.T)
-    return crops, low
-
-
-def _bilinear_weights(
-    start: int, stop: int, box_start: float, box_stop: float, cells: int
-) -> np.ndarray:
-    """Weight of each grid cell for the pixels start..stop, float32 [stop - start, cells]."""
-    centres = np.arange(start, stop, dtype=np.float32) + np.float32(0.5)
-    position = (centres - box_start) / max(box_stop - box_start, 1e-6) * cells - np.float32(0.5)
-    distance = np.abs(position[:, None] - np.arange(cells, dtype=np.float32))
-    return np.maximum(1 - distance, 0).astype(np.float32)
-
-
-def encode(mask: np.ndarray) -> dict:
-    """RLE of one binary mask [height, width]; `counts` is str, so that it can go into JSON."""
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
-
-
-def to_rles(instances: Instances, threshold: float = MASK_THRESHOLD) -> list[dict]:
-    """RLE of each instance's foreground in the frame of the image, `counts` as str."""
-    crops = binary_crops(instances, threshold)
-    return [
-        _encode_crop(crop, offset, instances.image_size)
-        for crop, offset in zip(crops, instances.offsets, strict=True)
-    ]
-
-
-def _encode_crop(crop: np.ndarray, offset: Sequence[int], image_size: tuple[int, int]) -> dict:
-    """`encode` of a pasted crop, at the cost of the crop instead of the image."""
-    height, width = image_size
-    columns, rows = np.nonzero(crop.T)
-    pixels = (columns + offset[0]) * height + rows + offset[1]  # column by column, ascending
-    last = np.flatnonzero(np.diff(pixels, append=-1) != 1)  # of each run
-    first = np.concatenate([[0], last + 1])[:-1]
-    edges = np.stack([pixels[first], pixels[last] + 1], axis=1).ravel()
-    runs = np.diff(edges, prepend=0, append=height * width).tolist()
-    if runs[-1] == 0:  # foreground to the last pixel
-        runs.pop()
-    rle = coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
-    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
-
-
-def rle_areas(rles: Sequence[dict]) -> np.ndarray:
-    """Foreground pixels of each mask, int64 [N]."""
-    # One by one: given a list, pycocotools 2.0.11 fails on more than 255 masks with numpy 2.
-    return np.array([coco_mask.area(rle) for rle in rles], np.int64)
-
-
-def rle_iou(first: Sequence[dict], second: Sequence[dict]) -> np.ndarray:
-    """IoU over pixels of every pair, float64 [N, M]; an empty mask has IoU 0 with everything."""
-    if not first or not second:
-        return np.zeros((len(first), len(second)))
-    iou = coco_mask.iou(list(first), list(second), [0] * len(second))
-    return np.nan_to_num(iou)
-
-
-def mask_nms(instances: Instances, iou_threshold: float) -> np.ndarray:
-    """Greedy mask NMS over all classes: an IoU >= the threshold with a kept instance drops one.
-
-    Empty masks go too. Sorts by itself; ties keep their order. An instance is compared with what
-    its own pixels show of the kept ones, so that the time grows with the sum of the areas.
-
-    Args:
-        instances: N instances of one image.
-        iou_threshold: in (0, 1].
-
-    Returns:
-        Indices of the kept instances, int64 [K], highest score first.
-    """
-    crops = binary_crops(instances)
-    areas = np.array([np.count_nonzero(crop) for crop in crops], np.int64)
-    layers: list[np.ndarray] = []  # of kept instances that do not touch each other; -1: nothing
-    kept = []
-    for i in np.argsort(-instances.scores, kind="stable"):
-        (x, y), crop = instances.offsets[i], crops[i]
-        place = slice(y, y + crop.shape[0]), slice(x, x + crop.shape[1])
-        owners = [layer[place][crop] for layer in layers]
-        if not areas[i] or _largest_iou(owners, areas, areas[i]) >= iou_threshold:
-            continue
-        kept.append(i)
-        free = next((n for n, below in enumerate(owners) if below.max() < 0), len(layers))
-        if free == len(layers):
-            layers.append(np.full(instances.image_size, -1, np.int32))
-        layers[free][place][crop] = i
-    return np.array(kept, np.int64)
-
-
-def _largest_iou(owners: Sequence[np.ndarray], areas: np.ndarray, area: int) -> float:
-    """Largest IoU of an instance with others, from who owns its pixels in each layer."""
-    ids, intersections = np.unique(np.concatenate([[-1], *owners]), return_counts=True)
-    ids, intersections = ids[1:].astype(np.int64), intersections[1:]
-    return (intersections / (area + areas[ids] - intersections)).max(initial=0)
 
 
 def label_image(instances: Instances, threshold: float = MASK_THRESHOLD) -> np.ndarray:
@@ -160,8 +90,7 @@ def label_image(instances: Instances, threshold: float = MASK_THRESHOLD) -> np.n
     labels = np.zeros(instances.image_size, np.int32)
     crops = binary_crops(instances, threshold)
     for i in np.argsort(-instances.scores, kind="stable")[::-1]:
-        (x, y), crop = instances.offsets[i], crops[i]
-        labels[y : y + crop.shape[0], x : x + crop.shape[1]][crop] = i + 1
+        labels[window_of(crops[i], instances.offsets[i])][crops[i]] = i + 1
     return labels
 
 

@@ -1,4 +1,7 @@
-"""Run-length encodings (COCO RLE): checking them, and reading them without full frames."""
+"""Run-length encodings of masks (RLE): written, checked, and read without full frames.
+
+RLE is the COCO format of pycocotools: {"size": [height, width], "counts": bytes or str}.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,16 @@ from collections.abc import Sequence
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from cells.instances import Instances
+from cells.masks import MASK_THRESHOLD, Crop, binary_crops
 
-def rle_crop(rle: dict) -> tuple[np.ndarray, tuple[int, int]]:
-    """The mask within its tight box, bool [h, w], and the box's top left pixel (x, y).
+MOST_CHARACTERS = 7  # of a number: 34 bits and the sign, more than the pixels of any image
 
-    An empty mask gives an array of shape [0, 0] at (0, 0).
-    """
+
+def rle_crop(rle: dict) -> Crop:
+    """The mask within its tight box; without foreground, an array of shape [0, 0] at (0, 0)."""
     x, y, w, h = coco_mask.toBbox(rle).astype(int)
-    return coco_mask.decode(rle)[y : y + h, x : x + w].astype(bool), (int(x), int(y))
+    return Crop(coco_mask.decode(rle)[y : y + h, x : x + w].astype(bool), (int(x), int(y)))
 
 
 def foreground_pixels(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
@@ -119,34 +124,71 @@ def _checked_rle(segmentation: dict, height: int, width: int) -> dict:
             "size": [height, width],
             "counts": counts.encode() if isinstance(counts, str) else counts,
         }
-        if _total_run_length(rle["counts"]) != height * width:
+        if not _add_up(rle["counts"], height * width):
             raise ValueError(f"RLE counts do not add up to {height} x {width} pixels")
         return rle
     raise ValueError("RLE counts are neither a list nor a string")
 
 
-def _total_run_length(counts: bytes) -> int:
-    """Sum of all runs of a compressed RLE, or -1 when the string is malformed.
+def _add_up(counts: bytes, pixels: int) -> bool:
+    """Whether a compressed RLE is well-formed and its runs add up to so many pixels.
 
     pycocotools decodes without looking at the end of the frame: a wrong string would make it write
-    outside its memory. The format is COCO's `rleFrString`: 5 bits a character with a continuation
-    bit, sign extended; from the fourth run on, differences to the run before the last.
+    outside its memory. `_runs`, too, expects what is checked here first.
     """
-    runs: list[int] = []
-    value = shift = 0
-    for byte in counts:
-        digit = byte - 48
-        if not 0 <= digit < 64:
-            return -1
-        value |= (digit & 0x1F) << shift
-        shift += 5
-        if not digit & 0x20:
-            if digit & 0x10:
-                value |= -1 << shift
-            if len(runs) > 2:
-                value += runs[-2]
-            if value < 0:
-                return -1
-            runs.append(value)
-            value = shift = 0
-    return sum(runs) if shift == 0 else -1
+    characters = np.frombuffer(counts, np.uint8)
+    # a run takes at least one pixel (but for the first one) and one number
+    if not len(characters) or len(characters) > MOST_CHARACTERS * (pixels + 1):
+        return False
+    last = np.flatnonzero(characters - 48 & 0x20 == 0)
+    if characters.min() < 48 or characters.max() >= 48 + 64 or not len(last):
+        return False
+    lengths = np.diff(last, prepend=-1)
+    if last[-1] != len(characters) - 1 or lengths.max() > MOST_CHARACTERS:
+        return False
+    runs, _, _ = _runs([{"counts": counts}])
+    return bool(runs.min() >= 0) and int(runs.sum()) == pixels
+
+
+def encode(mask: np.ndarray) -> dict:
+    """RLE of one binary mask [height, width]; `counts` is str, so that it can go into JSON."""
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def to_rles(instances: Instances, threshold: float = MASK_THRESHOLD) -> list[dict]:
+    """RLE of each instance's foreground in the frame of the image, `counts` as str."""
+    crops = binary_crops(instances, threshold)
+    return [
+        _encode_crop(crop, offset, instances.image_size)
+        for crop, offset in zip(crops, instances.offsets, strict=True)
+    ]
+
+
+def _encode_crop(crop: np.ndarray, offset: Sequence[int], image_size: tuple[int, int]) -> dict:
+    """`encode` of a pasted crop, at the cost of the crop instead of the image."""
+    height, width = image_size
+    columns, rows = np.nonzero(crop.T)
+    pixels = (columns + offset[0]) * height + rows + offset[1]  # column by column, ascending
+    last = np.flatnonzero(np.diff(pixels, append=-1) != 1)  # of each run
+    first = np.concatenate([[0], last + 1])[:-1]
+    edges = np.stack([pixels[first], pixels[last] + 1], axis=1).ravel()
+    runs = np.diff(edges, prepend=0, append=height * width).tolist()
+    if runs[-1] == 0:  # foreground to the last pixel
+        runs.pop()
+    rle = coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+
+
+def rle_areas(rles: Sequence[dict]) -> np.ndarray:
+    """Foreground pixels of each mask, int64 [N]."""
+    # One by one: given a list, pycocotools 2.0.11 fails on more than 255 masks with numpy 2.
+    return np.array([coco_mask.area(rle) for rle in rles], np.int64)
+
+
+def rle_iou(first: Sequence[dict], second: Sequence[dict]) -> np.ndarray:
+    """IoU over pixels of every pair, float64 [N, M]; an empty mask has IoU 0 with everything."""
+    if not first or not second:
+        return np.zeros((len(first), len(second)))
+    iou = coco_mask.iou(list(first), list(second), [0] * len(second))
+    return np.nan_to_num(iou)

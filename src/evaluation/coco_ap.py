@@ -18,7 +18,7 @@ from pycocotools.cocoeval import COCOeval
 
 from cells.annotations import AnnotatedImage, AnnotationSet
 from cells.instances import Instances
-from cells.masks import rle_areas, to_rles
+from cells.rle import rle_areas, to_rles
 
 IOU_TYPES = ("bbox", "segm")
 ANY_AREA = (0, 1e10)

@@ -14,10 +14,9 @@ import pandas as pd
 from pycocotools import mask as coco_mask
 
 from cells.annotations import AnnotatedImage
-from cells.instances import Instances
+from cells.instances import Instances, dominant_class
 from cells.masks import label_image
 from cells.rle import foreground_pixels
-from network.ensemble import dominant_class
 
 IOU_THRESHOLDS = np.arange(50, 100, 5) / 100  # 0.50, 0.55 ... 0.95
 TRUTH_CHUNK = 128  # true masks compared at a time; bounds the memory

@@ -16,10 +16,10 @@ import tifffile
 from scipy.ndimage import find_objects
 
 from cells.annotations import AnnotatedImage, AnnotationSet
-from cells.instances import Candidates, Instances
+from cells.instances import Candidates, Instances, dominant_class
 from cells.rle import rle_crop, to_rle
 from evaluation.thresholds import CONFIDENCES
-from network.ensemble import Ensemble, dominant_class
+from network.ensemble import Ensemble
 from utils.script import InputError, report_problems
 
 Value = TypeVar("Value")

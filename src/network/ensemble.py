@@ -8,127 +8,26 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torchvision.ops import batched_nms
 
 from cells.grey import mean_rule
 from cells.instances import Boxes, Candidates, Instances
-from cells.masks import mask_nms, paste_probabilities
 from network.detector import Detector, Features, NetworkInput
+from network.merging import (
+    PostProcessing,
+    filter_by_confidence,
+    image_threshold,
+    mask_nms,
+    mean_masks,
+    merge_boxes,
+)
 from utils.device import keep_freed_memory, resolve_device, resolve_precision, use_threads
 from utils.script import InputError
 from utils.stages import StageTimer
-
-
-@dataclass(frozen=True)
-class PostProcessing:
-    """Thresholds of the ensemble; the defaults are the solution's.
-
-    Attributes:
-        confidence: least score of an instance by class name; which class's threshold applies to the
-            whole image is decided by its most frequent detected class.
-        box_nms_iou: class-wise box NMS when merging.
-        mask_nms_iou: mask NMS over all classes at the end.
-        max_detections: boxes that remain after merging.
-    """
-
-    confidence: Mapping[str, float]
-    box_nms_iou: float = 0.99
-    mask_nms_iou: float = 0.1
-    max_detections: int = 10_000
-
-
-def merge_boxes(
-    parts: Sequence[Boxes],
-    image_size: tuple[int, int],
-    iou_threshold: float = 0.99,
-    max_detections: int = 10_000,
-) -> Boxes:
-    """Concatenate the boxes of all models, clip them to the image, and thin them by class-wise NMS.
-
-    Args:
-        parts: boxes of each model in original pixels.
-        image_size: (height, width) in pixels.
-        iou_threshold: a box goes when its IoU with a better one of its class is larger.
-        max_detections: at most this many stay.
-
-    Returns:
-        Highest score first; boxes without score or extent are dropped.
-    """
-    merged = Boxes.concatenate(parts)
-    height, width = image_size
-    clipped = np.clip(merged.boxes, 0, np.array([width, height, width, height], np.float32))
-    merged = replace(merged, boxes=clipped)
-    extent = clipped[:, 2:] - clipped[:, :2]
-    merged = merged[(merged.scores > 1e-8) & (extent > 0).all(axis=1)]
-    keep = batched_nms(
-        torch.from_numpy(merged.boxes),
-        torch.from_numpy(merged.scores),
-        torch.from_numpy(merged.labels),
-        iou_threshold,
-    )
-    return merged[keep[:max_detections].numpy()]
-
-
-def dominant_class(labels: np.ndarray) -> int:
-    """The most frequent label (ties: the smallest), or 0 without any."""
-    return int(np.bincount(labels).argmax()) if len(labels) else 0
-
-
-def image_threshold(
-    labels: np.ndarray, class_names: Sequence[str], confidence: Mapping[str, float]
-) -> tuple[int, float]:
-    """The label that decides on the confidence threshold of an image, and this threshold.
-
-    Args:
-        labels: of all detections of the image; the most frequent one decides.
-        class_names: by label.
-        confidence: threshold by class name, `default` for names that are not in it.
-    """
-    label = dominant_class(labels)
-    return label, confidence.get(class_names[label], confidence["default"])
-
-
-def filter_by_confidence(
-    boxes: Boxes,
-    class_names: Sequence[str],
-    confidence: Mapping[str, float],
-    least_score: float = math.inf,
-) -> Boxes:
-    """Keep boxes whose score reaches the image's threshold, see `image_threshold`.
-
-    Args:
-        boxes: all detections of the image; they decide on the threshold.
-        class_names, confidence: see `image_threshold`.
-        least_score: applies instead of the threshold where it is lower.
-    """
-    _, threshold = image_threshold(boxes.labels, class_names, confidence)
-    # float32 as the scores are: a score of exactly the threshold counts
-    return boxes[boxes.scores >= np.float32(min(threshold, least_score))]
-
-
-def mean_masks(
-    boxes: Boxes, probabilities: Sequence[np.ndarray], image_size: tuple[int, int]
-) -> Instances:
-    """Paste each model's mask probabilities into the image and average them.
-
-    Args:
-        boxes: N boxes in original pixels.
-        probabilities: for each model float32 [N, S, S]; S may differ between models.
-        image_size: (height, width) in pixels.
-    """
-    crops, offsets = paste_probabilities(probabilities[0], boxes.boxes, image_size)
-    for more in probabilities[1:]:
-        for crop, other in zip(
-            crops, paste_probabilities(more, boxes.boxes, image_size)[0], strict=True
-        ):
-            crop += other
-    masks = [crop / len(probabilities) for crop in crops]
-    return Instances(image_size, boxes.boxes, boxes.scores, boxes.labels, masks, offsets)
 
 
 @dataclass(frozen=True)

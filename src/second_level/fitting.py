@@ -15,7 +15,8 @@ from tqdm import tqdm
 from cells.annotations import AnnotatedImage, AnnotationSet
 from cells.images import read_image
 from cells.instances import Instances
-from cells.masks import label_image, rle_iou, to_rles
+from cells.masks import label_image
+from cells.rle import rle_iou, to_rles
 from evaluation.metrics import compare, count_matches_by_confidence
 from second_level.features.table import compute_features
 from second_level.model import MISSING, apply_iou, predict_iou

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from cells.annotations import read_coco
 from cells.exports.picture import write_picture
-from cells.masks import encode, paste
-from cells.rle import rle_crop, to_rle
+from cells.masks import paste
+from cells.rle import encode, rle_crop, to_rle
 from simulation.cell_types import CELL_TYPES
 from simulation.render import render
 from simulation.shapes import Cell, random_layout

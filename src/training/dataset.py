@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 import training.transforms  # noqa: F401  (registers the pipeline steps)
 from cells.annotations import AnnotatedImage
-from network.ensemble import dominant_class
+from cells.instances import dominant_class
 from utils.device import seed_everything
 
 

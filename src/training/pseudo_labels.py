@@ -14,7 +14,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from cells.instances import Instances
-from cells.masks import to_rles
+from cells.rle import to_rles
 from network.ensemble import Ensemble
 from utils.files import sha256
 from utils.script import InputError

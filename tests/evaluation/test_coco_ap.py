@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 from cells.annotations import AnnotatedImage
 from cells.instances import Instances
-from cells.masks import to_rles
+from cells.rle import to_rles
 from evaluation.coco_ap import coco_average_precision, result_rows
 
 

@@ -10,7 +10,8 @@ from discs import annotated, disc, predicted, random_case
 from helpers import CLASS_NAMES, DATA
 
 from cells.instances import Instances
-from cells.masks import encode, label_image, mask_nms, rle_iou
+from cells.masks import label_image
+from cells.rle import encode, rle_iou
 from evaluation.metrics import (
     IOU_THRESHOLDS,
     ImageScore,
@@ -22,6 +23,7 @@ from evaluation.metrics import (
     score_image,
     summarise,
 )
+from network.merging import mask_nms
 
 EXPECTED = json.loads((DATA / "expected.json").read_text())["metric"]
 

@@ -26,7 +26,8 @@ from cells.instances import Boxes
 from cells.masks import binary_crops, paste
 from network.checkpoints import load_checkpoint, load_weights
 from network.detector import Detector, Features
-from network.ensemble import Ensemble, PostProcessing, filter_by_confidence, mean_masks, merge_boxes
+from network.ensemble import Ensemble
+from network.merging import PostProcessing, filter_by_confidence, mean_masks, merge_boxes
 from network.models import build_model
 
 pytestmark = pytest.mark.heavy

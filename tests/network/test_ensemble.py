@@ -9,16 +9,9 @@ import pytest
 import torch
 from helpers import DATA
 
-from cells.instances import Boxes
-from network.ensemble import (
-    PostProcessing,
-    dominant_class,
-    filter_by_confidence,
-    load_ensemble,
-    mean_confidence,
-    mean_masks,
-    merge_boxes,
-)
+from cells.instances import Boxes, dominant_class
+from network.ensemble import load_ensemble, mean_confidence
+from network.merging import PostProcessing, filter_by_confidence, mean_masks, merge_boxes
 from utils.script import InputError
 
 CPU = torch.device("cpu")

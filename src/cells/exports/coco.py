@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cells.exports.segmented import SegmentedImage
-from cells.masks import binary_crops, to_rles
+from cells.masks import binary_crops
+from cells.rle import to_rles
 from utils.files import write_json
 
 
