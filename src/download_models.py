@@ -17,11 +17,13 @@ import sys
 from pathlib import Path
 
 from published.downloads import Download, add_download_options, google_drive, obtain_all
+from second_level.pairing import hash_weights, write_pairing
 from utils.options import script_parser
 from utils.paths import PUBLISHED_MODELS
 from utils.script import InputError, run_script
 
 FOLDER = "models/pretrained_models"
+SECOND_LEVEL = "2nd_level_model/published_catboost.pkl"
 BRANCHES = ("main", "master")
 REPOSITORY = "https://raw.githubusercontent.com/gallegi/T4E_Sartorius_Cell_InstanceSegmentation"
 LIVECELL_URL = (
@@ -47,7 +49,7 @@ DOWNLOADS = [
         google_drive("14MxtNPxWkbwIft-5mqwG1EEz-oC18VpQ"),
         PUBLISHED_MODELS[1],
     ),
-    from_repository("2nd_level_model/published_catboost.pkl", "2nd_level_model/catboost.pkl"),
+    from_repository(SECOND_LEVEL, "2nd_level_model/catboost.pkl"),
     from_repository("2nd_level_model/published_features.csv", "2nd_level_model/features.xls"),
     *(from_repository(image, image) for image in DEMO_IMAGES),
 ]
@@ -70,6 +72,8 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> int:
     downloads = [*DOWNLOADS, LIVECELL] if args.livecell else DOWNLOADS
     failures = obtain_all(downloads, f"{FOLDER}/downloads.json", convert, args)
+    if not failures:
+        write_pairing(SECOND_LEVEL, hash_weights(PUBLISHED_MODELS))
     return 1 if failures else 0
 
 

@@ -8,6 +8,7 @@
     python src/evaluate_ensemble.py --predictions predictions.json
     torchrun --nproc_per_node 2 src/evaluate_ensemble.py --weights 'a.pth b.pth'
 
+By default it scores what infer_cis.py writes: its models, thresholds and 2nd-level model.
 Prints the score by cell type, and COCO's average precision; writes evaluation.json and
 per_image.csv into --out_dir. --predictions also takes those of other programs.
 """
@@ -17,25 +18,34 @@ from __future__ import annotations
 import argparse
 
 from evaluation.job import add_arguments, run_evaluation
-from utils.options import add_second_level_arguments, add_weights_option, script_parser
-from utils.paths import split_paths
+from second_level.pairing import find_second_level, hash_weights
+from utils.options import (
+    add_second_level_arguments,
+    add_weights_option,
+    check_second_level_arguments,
+    script_parser,
+)
+from utils.paths import choose_weights
 from utils.script import quiet_libraries, run_script
 
 
 def parse_args() -> argparse.Namespace:
     parser = script_parser(__doc__)
-    add_weights_option(parser)
+    add_weights_option(parser, default=None)
     add_arguments(parser)
-    add_second_level_arguments(parser)
+    add_second_level_arguments(parser, by_default=True)
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     quiet_libraries()
+    check_second_level_arguments(args)
     from second_level.model import second_level_from
 
-    second_level = second_level_from(args)
-    run_evaluation(split_paths(args.weights), args, second_level and second_level.rescore)
+    weights = [] if args.predictions else choose_weights(args.weights)
+    usual = find_second_level(hash_weights(weights)) if weights and args.second_level else None
+    second_level = second_level_from(args, usual)
+    run_evaluation(weights, args, second_level and second_level.rescore)
 
 
 if __name__ == "__main__":

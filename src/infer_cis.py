@@ -3,29 +3,39 @@
     python src/infer_cis.py
     python src/infer_cis.py --image my_image.tif
     python src/infer_cis.py --image 'folder/*.png' --save labels rois csv --out_dir results
+    python src/infer_cis.py --image folder --recursive --out_dir results --skip_existing
     python src/infer_cis.py --image X --weights 'a.pth b.pth'
+    torchrun --nproc_per_node 2 src/infer_cis.py --image folder --out_dir results
 
-Writes <out_dir>/<image name>: the image with the cells' outlines and scores (in percent).
+Writes <out_dir>/<image name>: the image with the cells' outlines and scores (in percent), and
+summary.csv and run.json of all images.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cells.exports.formats import FORMATS
+from runs.plan import PlannedImage, plan_run
+from runs.records import Records, settings_key
+from runs.sharing import Share, share_option
+from second_level.pairing import find_second_level, hash_weights
 from utils.options import (
     add_compute_options,
     add_prediction_options,
     add_second_level_arguments,
     add_weights_option,
+    check_second_level_arguments,
     script_parser,
 )
-from utils.paths import choose_weights, default_second_level, demo_image, list_images, output_names
-from utils.script import InputError, print_error, quick_start, quiet_libraries, run_script
+from utils.paths import choose_weights, demo_image
+from utils.script import InputError, one_line, print_error, quick_start, quiet_libraries, run_script
 from utils.stages import StageTimer, peak_memory_mb
 
 if TYPE_CHECKING:
@@ -39,12 +49,18 @@ if TYPE_CHECKING:
     from second_level.model import SecondLevel
 
 GPU_BATCH = 4  # images of one size that a GPU sees at once
+# Options that do not change what is found in an image, or that are recorded by their content.
+NEUTRAL = (
+    "image recursive out_dir save skip_existing shard device threads compile verbose weights "
+    "second_level_model second_level_features"
+).split()
 
 
 def parse_args() -> argparse.Namespace:
     parser = script_parser(__doc__)
     add = parser.add_argument
     add("--image", nargs="+", help="image file(s), folder(s) or pattern(s); default: a demo image")
+    add("--recursive", action="store_true", help="also the images in the folders of a folder")
     add_weights_option(parser, default=None)
     add("--out_dir", default="demo_outputs", help="folder of the results (default: %(default)s)")
     add(
@@ -55,54 +71,167 @@ def parse_args() -> argparse.Namespace:
         help="further files: "
         + ", ".join(f"{name} = {kind.description}" for name, kind in FORMATS.items()),
     )
+    add(
+        "--skip_existing",
+        action="store_true",
+        help="leave out images that were segmented with the same models and settings already",
+    )
+    add(
+        "--shard",
+        type=share_option,
+        default=Share(),
+        metavar="i/n",
+        help="only the i-th of n shares of the images, for n machines that share --out_dir",
+    )
     add_prediction_options(parser)
-    add_second_level_arguments(parser)
-    add("--no_2nd_level", dest="second_level", action="store_false", help="scores of the models")
+    add_second_level_arguments(parser, by_default=True)
     add_compute_options(parser)
     add("-v", "--verbose", action="store_true", help="also print models, thresholds and memory")
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
-    if not args.second_level and args.second_level_model:
-        raise InputError("--no_2nd_level and --2nd_level_model: give one of them")
+    check_second_level_arguments(args)
     weights = choose_weights(args.weights)
-    images = list_images(args.image or [demo_image()])
+    out_dir = Path(args.out_dir)
+    planned = plan_run(args.image or [demo_image()], args.recursive, out_dir, args.save)
     quiet_libraries()
     with quick_start():
         from network.ensemble import ensemble_from
+        from runs.summary import sum_up, write_run
         from second_level.model import second_level_from
+        from utils.device import (
+            join_processes,
+            leave_processes,
+            resolve_device,
+            wait_for_processes,
+        )
 
-        ensemble = ensemble_from(args, weights)
-        usual = default_second_level(weights)
-        second_level = second_level_from(args, usual) if args.second_level else None
+        device, rank, world = join_processes(resolve_device(args.device))
+        ensemble = ensemble_from(args, weights, device)
+        hashes = hash_weights(weights)
+        usual = find_second_level(hashes) if args.second_level else None
+        second_level = second_level_from(args, usual)
     if args.verbose:
         print(f"models: {', '.join(weights)}; {ensemble.device}; {ensemble.post_processing}")
+    models = list(zip(weights, hashes, strict=True))
+    information = describe(args, models, ensemble, args.second_level_model or usual)
+    records = Records(Path(args.out_dir), settings_key(information["settings"]))
+    write_run(Path(args.out_dir), information, images=len(planned))
+    segment_share(
+        args, ensemble, second_level, args.shard.divided(rank, world).of(planned), records
+    )
+    wait_for_processes()
+    leave_processes()
+    # One process of torchrun that ends with an error ends the others: the first tells for all.
+    if rank == 0:
+        failed = sum_up(out_dir, planned, records, information)
+        complain(failed, args.shard.of(planned))
+
+
+def describe(
+    args: argparse.Namespace,
+    models: Sequence[tuple[str, str]],
+    ensemble: Ensemble,
+    second_level: str | None,
+) -> dict[str, object]:
+    """How the results are made, for run.json; `settings` is what decides them.
+
+    Args:
+        args: all options.
+        models: path and SHA-256 of each checkpoint.
+        ensemble: these models.
+        second_level: path of the 2nd-level model.
+    """
+    from utils.files import sha256
+
+    detectors = {view.detector: None for view in ensemble.views}  # in order, each once
+    licences = [detector.licence for detector in detectors]
+    options = {name: value for name, value in vars(args).items() if name not in NEUTRAL}
+    return {
+        "models": [
+            {"path": path, "sha256": digest, "licence": licence}
+            for (path, digest), licence in zip(models, licences, strict=True)
+        ],
+        "second_level": second_level,
+        "device": str(ensemble.device),
+        "options": {name: str(value) for name, value in vars(args).items()},
+        "settings": {
+            "weights": [digest for _, digest in models],
+            "second_level": sha256(second_level) if second_level else None,
+            "class_names": list(ensemble.class_names),
+            "thresholds": asdict(ensemble.post_processing),
+            "inference": [detector.inference for detector in detectors],
+            "options": options,
+        },
+    }
+
+
+def segment_share(
+    args: argparse.Namespace,
+    ensemble: Ensemble,
+    second_level: SecondLevel | None,
+    images: list[PlannedImage],
+    records: Records,
+) -> None:
+    """Segment the images of this process, and print a line for each and the time at the end.
+
+    Raises:
+        InputError: the results cannot be written.
+    """
+    records.clean(images)
+    wanted = [i for i in images if not (args.skip_existing and records.is_finished(i))]
+    if len(wanted) < len(images):
+        print(f"{len(images) - len(wanted)} of {len(images)} images were done already")
     timer = StageTimer()
     start = time.perf_counter()
-    failures = 0
-    for path, written in segment_files(ensemble, second_level, images, args, timer):
-        try:
-            print(f"{path} -> {written.result()}")
-        except InputError as error:
-            if len(images) == 1:
-                raise
-            failures += 1
-            print_error(error)
-    print_times(timer, len(images) - failures, time.perf_counter() - start)
+    done = 0
+    for image, written in segment_files(ensemble, second_level, wanted, args, records, timer):
+        error = written.exception()
+        if error is None:
+            done += 1
+            print(f"{image.path} -> {written.result()}")
+            continue
+        message = one_line(error, image.path)
+        records.fail(image, message)
+        if args.verbose and not isinstance(error, InputError):
+            traceback.print_exception(error)
+        if len(images) > 1:
+            print_error(InputError(message))
+    print_times(timer, done, time.perf_counter() - start)
     if args.verbose:
         print(f"  peak memory: {peak_memory_mb()} MB")
-    if failures:
-        raise InputError(f"{failures} of {len(images)} images failed, see above; the rest is done")
+
+
+def complain(failed: dict[str, str], images: Sequence[PlannedImage]) -> None:
+    """Raise an `InputError` where images of this run failed."""
+    messages = [failed[str(image.path)] for image in images if str(image.path) in failed]
+    if messages and len(images) == 1:
+        raise InputError(messages[0])
+    if messages:
+        raise InputError(
+            f"{len(messages)} of {len(images)} images failed, see above; the rest is done"
+        )
+
+
+@dataclass
+class Loaded:
+    """An image on its way: what was read, and the seconds that it took so far."""
+
+    image: np.ndarray
+    prepared: list[NetworkInput]
+    digest: str
+    seconds: float
 
 
 def segment_files(
     ensemble: Ensemble,
     second_level: SecondLevel | None,
-    images: list[Path],
+    images: list[PlannedImage],
     args: argparse.Namespace,
+    records: Records,
     timer: StageTimer,
-) -> Iterator[tuple[Path, Future[str]]]:
+) -> Iterator[tuple[PlannedImage, Future[str]]]:
     """Segment images and write the results; the next one is read while the last one is written.
 
     Yields:
@@ -113,39 +242,45 @@ def segment_files(
     from cells.exports.segmented import SegmentedImage
     from cells.exports.writers import WRITERS
     from cells.images import read_image
+    from runs.summary import summary_row
+    from utils.files import sha256
     from utils.stages import process
 
-    pictures = {
-        path: Path(args.out_dir) / name
-        for path, name in zip(images, output_names(images), strict=True)
-    }
-
-    def load(path: Path) -> tuple[np.ndarray, list[NetworkInput]]:
+    def load(planned: PlannedImage) -> Loaded:
+        start = time.perf_counter()
         with timer.stage("read"):
-            image = read_image(path)
-        return image, ensemble.prepare(image, timer)
+            image = read_image(planned.path)
+            digest = sha256(planned.path)
+        prepared = ensemble.prepare(image, timer)
+        return Loaded(image, prepared, digest, time.perf_counter() - start)
 
-    def compute(loaded: Sequence[tuple[np.ndarray, list[NetworkInput]]]) -> list[Detections]:
-        return ensemble.detect([prepared for _, prepared in loaded], timer)
+    def compute(batch: Sequence[Loaded]) -> list[Detections]:
+        start = time.perf_counter()
+        detections = ensemble.detect([loaded.prepared for loaded in batch], timer)
+        for loaded in batch:
+            loaded.seconds += (time.perf_counter() - start) / len(batch)
+        return detections
 
-    def finish(path: Path, loaded: tuple, detections: Detections) -> str:
-        image, picture = loaded[0], pictures[path]
+    def finish(planned: PlannedImage, loaded: Loaded, detections: Detections) -> str:
+        start = time.perf_counter()
         instances = ensemble.finish(detections, timer)
         if second_level:
             with timer.stage("2nd level"):
-                instances = second_level.rescore(instances, image)
+                instances = second_level.rescore(instances, loaded.image)
         with timer.stage("write"):
             segmented = SegmentedImage(
-                picture.stem, path.name, image, instances, ensemble.class_names
+                planned.name, planned.file_name, loaded.image, instances, ensemble.class_names
             )
-            for name in args.save:
-                output = picture.with_name(picture.stem + FORMATS[name].suffix)
-                WRITERS[name](output, segmented)
-            write_picture(picture, draw_instances(image, instances))
-        return f"{picture}: {summary(instances, ensemble.class_names)}"
+            records.start(planned, loaded.digest)
+            for name, path in planned.files.items():
+                WRITERS[name](path, segmented)
+            write_picture(planned.picture, draw_instances(loaded.image, instances))
+        seconds = loaded.seconds + time.perf_counter() - start
+        records.finish(planned, loaded.digest, summary_row(segmented, seconds))
+        return f"{planned.picture}: {summary(instances, ensemble.class_names)}"
 
     batch_size = GPU_BATCH if ensemble.device.type == "cuda" else 1
-    return process(images, load, compute, finish, lambda loaded: loaded[0].shape, batch_size)
+    return process(images, load, compute, finish, lambda loaded: loaded.image.shape, batch_size)
 
 
 def print_times(timer: StageTimer, count: int, seconds: float) -> None:

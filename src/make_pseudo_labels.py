@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from second_level.pairing import find_second_level, hash_weights
 from utils.files import atomic_path, sha256, write_json
 from utils.options import (
     add_compute_options,
@@ -29,7 +30,7 @@ from utils.options import (
     scores_by_class,
     script_parser,
 )
-from utils.paths import BUNDLED_SECOND_LEVEL, in_repository, list_images, split_paths
+from utils.paths import list_images, split_paths
 from utils.script import InputError, quiet_libraries, run_script
 
 # Options that an image's labels do not depend on; models count by their content.
@@ -177,9 +178,7 @@ def label_images(
 
     weights = split_paths(args.weights)
     ensemble = ensemble_from(args, weights)
-    second_level = second_level_from(
-        args, in_repository(BUNDLED_SECOND_LEVEL) if args.second_level else None
-    )
+    second_level = second_level_from(args, usual_second_level(args, weights))
     check_classes(ensemble.class_names, original)
     least_score = scores_by_class(args.least_score, ensemble.class_names, "--least_score")
     rules = Rules(least_score, args.unsure_share)
@@ -209,13 +208,25 @@ def label_images(
 def describe(args: argparse.Namespace, weights: Sequence[str]) -> dict:
     """All that an image's labels depend on besides the image."""
     models = {"weights": [[Path(path).name, sha256(path)] for path in weights]}
-    second_level = args.second_level_model or (
-        args.second_level and in_repository(BUNDLED_SECOND_LEVEL)
-    )
+    second_level = args.second_level_model or usual_second_level(args, weights)
     if second_level:
         models["second_level_model"] = [Path(second_level).name, sha256(second_level)]
     options = {k: v for k, v in vars(args).items() if k not in NOT_OF_THE_LABELS}
     return {**models, "options": options}
+
+
+def usual_second_level(args: argparse.Namespace, weights: Sequence[str]) -> str | None:
+    """The 2nd-level model that belongs to the models, if `--second_level` asks for it.
+
+    Raises:
+        InputError: there is none.
+    """
+    if args.second_level_model or not args.second_level:
+        return None
+    found = find_second_level(hash_weights(weights))
+    if found is None:
+        raise InputError("--second_level: none belongs to these models; give --2nd_level_model")
+    return found
 
 
 def file_name(path: Path, image_dir: str) -> str:

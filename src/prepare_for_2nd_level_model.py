@@ -46,20 +46,24 @@ def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     from cells.annotations import annotation_file, load_annotations
     from network.ensemble import ensemble_from
+    from second_level.pairing import hash_weights
 
     path = annotation_file(args.annotation_dir, "valid", args.fold)
     truth = load_annotations(path, args.image_dir, args.skip_invalid)
-    ensemble = ensemble_from(args, split_paths(args.weights))
+    weights = split_paths(args.weights)
+    ensemble = ensemble_from(args, weights)
     if set(ensemble.class_names) != set(truth.class_names):
         raise InputError(
             f"--weights: classes ({', '.join(ensemble.class_names)}) differ from the annotations' "
             f"({', '.join(truth.class_names)}); give the matching data"
         )
-    predict_images(ensemble, truth, args.out_dir, args.resume)
+    predict_images(ensemble, tuple(hash_weights(weights)), truth, args.out_dir, args.resume)
 
 
-def predict_images(ensemble: Ensemble, truth: AnnotationSet, out_dir: str, resume: bool) -> None:
-    """Write the predictions of every image, and a line that sums them up."""
+def predict_images(
+    ensemble: Ensemble, hashes: tuple[str, ...], truth: AnnotationSet, out_dir: str, resume: bool
+) -> None:
+    """Write the predictions of every image (with the models' hashes), and a line that sums up."""
     from tqdm import tqdm
 
     from cells.annotations import read_ahead
@@ -76,7 +80,9 @@ def predict_images(ensemble: Ensemble, truth: AnnotationSet, out_dir: str, resum
     for (record, path), (_, image) in bar:
         instances = ensemble.predict(image)
         count += len(instances)
-        predictions = ImagePredictions(record.id, str(record.path), ensemble.class_names, instances)
+        predictions = ImagePredictions(
+            record.id, str(record.path), ensemble.class_names, instances, hashes
+        )
         write_predictions(path, predictions)
     skipped = len(truth.images) - len(wanted)
     print(f"{len(wanted)} image(s), {count} instances -> {out_dir}; {skipped} were there already")

@@ -7,7 +7,8 @@
 
 Run prepare_for_2nd_level_model.py first. One half of the images tells what a model of the other
 half is worth (with --cv K: each of K parts, from a model of the others); the model that is written
-is trained on all. Writes catboost.pkl, features.csv, report.json and two plots into --out_dir.
+is trained on all. Writes catboost.pkl, features.csv, report.json and two plots into --out_dir,
+and catboost.json: the models that it belongs to.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from cells.annotations import annotation_file, load_annotations
     from second_level.fitting import Settings, fit, load_training_set
+    from second_level.pairing import write_pairing
     from second_level.report import (
         TOP,
         importances,
@@ -70,6 +72,8 @@ def main(args: argparse.Namespace) -> None:
     print(f"\nmost important features (%)\n{top.round(2).to_string()}\n")
     out_dir = Path(args.out_dir)
     write_model(out_dir, model)
+    if data.weights:
+        write_pairing(out_dir / "catboost.pkl", data.weights)
     plot_importances(out_dir / "feature_importance.png", model)
     plot_predicted_iou(out_dir / "predicted_iou.png", predicted, data.iou, title)
     report |= {"importance": top.to_dict(), "options": vars(args)}

@@ -69,6 +69,7 @@ class Detector:
             `configs/_base_/cells.py`, and the scale, see `network.scale`.
         class_names: in the order of the model's labels.
         device: where the model lies.
+        licence: of the weights, where the checkpoint tells it.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class Detector:
         inference: dict,
         class_names: Sequence[str],
         device: torch.device,
+        licence: str | None = None,
     ) -> None:
         self.model = model.eval()
         self.inference = inference
         self.grey_rule = rule_of(inference, class_names)
         self.class_names = tuple(class_names)
         self.device = device
+        self.licence = licence
         self._box_head = _without_masks(model.roi_head)
 
     @classmethod
@@ -114,8 +117,8 @@ class Detector:
         with parameter_limit(sum(value.numel() for value in weights.values())):
             model = build_model(json.loads(meta["model"]), str(path))
         load_weights(model, weights, path, assign=True)
-        inference = json.loads(meta["inference"])
-        detector = cls(model.to(device), inference, meta["class_names"], device)
+        inference, licence = json.loads(meta["inference"]), meta.get("licence")
+        detector = cls(model.to(device), inference, meta["class_names"], device, licence)
         detector._try(path)
         accelerate(model, dtype, compile)
         return detector

@@ -51,6 +51,7 @@ class TrainingSet:
         iou: target, float64 [R], largest IoU with any true cell.
         scores: float32 [R], what the models gave.
         image_of: int64 [R], position in `records`.
+        weights: SHA-256 of the checkpoints that predicted; none where the files do not tell.
     """
 
     paths: list[Path]
@@ -59,6 +60,7 @@ class TrainingSet:
     iou: np.ndarray
     scores: np.ndarray
     image_of: np.ndarray
+    weights: tuple[str, ...] = ()
 
 
 def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet:
@@ -68,7 +70,7 @@ def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet
 
     Raises:
         InputError: no files, damaged ones, files of images that the annotations lack or of other
-            classes, or less than two images with predictions.
+            classes or models, or less than two images with predictions.
     """
     found = sorted(Path(data_dir).glob("*.pkl"))
     if not found:
@@ -77,7 +79,8 @@ def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet
             "run prepare_for_2nd_level_model.py first"
         )
     record_of = {record.id: record for record in truth.images}
-    class_names = read_predictions(found[0]).class_names
+    first = read_predictions(found[0])
+    class_names = first.class_names
     paths, records, tables, targets, scores, empty = [], [], [], [], [], []
     for path in tqdm(found, desc="features"):
         predictions = read_predictions(path)
@@ -85,6 +88,11 @@ def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet
             raise InputError(
                 f"{path}: classes {', '.join(predictions.class_names)}; expected are those of the "
                 f"annotations ({', '.join(truth.class_names)}), in one order in all files"
+            )
+        if predictions.weights != first.weights:
+            raise InputError(
+                f"{path}: predicted by other models than {found[0].name}; give --data_dir "
+                "the predictions of one run of prepare_for_2nd_level_model.py"
             )
         record = _matching_record(path, predictions, record_of)
         instances = predictions.instances
@@ -110,6 +118,7 @@ def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet
         iou=np.concatenate(targets),
         scores=np.concatenate(scores),
         image_of=np.repeat(np.arange(len(tables)), [len(table) for table in tables]),
+        weights=first.weights,
     )
 
 

@@ -1,8 +1,8 @@
 """One pickle for each image's predictions, from which the 2nd-level model is trained.
 
 A file is a dict of plain Python types and NumPy arrays: `image_id`, `image_path`, `image_size`
-(height, width), `class_names`, `boxes`, `scores`, `labels` and `offsets` as in `Instances`, and
-`masks`, a list of uint16 crops (probability times 65535).
+(height, width), `class_names`, `weights` (SHA-256 of the checkpoints), `boxes`, `scores`, `labels`
+and `offsets` as in `Instances`, and `masks`, a list of uint16 crops (probability times 65535).
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ class ImagePredictions:
         image_path: where the image lay.
         class_names: by label.
         instances: predictions.
+        weights: SHA-256 of the models' checkpoints; none in files of earlier versions.
     """
 
     image_id: str | int
     image_path: str
     class_names: tuple[str, ...]
     instances: Instances
+    weights: tuple[str, ...] = ()
 
 
 def prediction_path(folder: str | Path, image_id: str | int) -> Path:
@@ -58,6 +60,7 @@ def write_predictions(path: str | Path, predictions: ImagePredictions) -> None:
         "image_path": str(predictions.image_path),
         "image_size": tuple(int(side) for side in instances.image_size),
         "class_names": list(predictions.class_names),
+        "weights": list(predictions.weights),
         "boxes": np.ascontiguousarray(instances.boxes, np.float32),
         "scores": np.ascontiguousarray(instances.scores, np.float32),
         "labels": np.ascontiguousarray(instances.labels, np.int64),
@@ -120,7 +123,12 @@ def _checked(record: object) -> ImagePredictions:
         raise ValueError("masks reach outside the image")
     masks = [crop.astype(np.float32) / np.float32(STEPS) for crop in crops]
     instances = Instances((height, width), boxes, scores, labels, masks, offsets)
-    return ImagePredictions(record["image_id"], record["image_path"], tuple(names), instances)
+    weights = record.get("weights", [])
+    if not isinstance(weights, list) or not all(isinstance(value, str) for value in weights):
+        raise TypeError("weights are no texts")
+    return ImagePredictions(
+        record["image_id"], record["image_path"], tuple(names), instances, tuple(weights)
+    )
 
 
 def _array(record: dict, name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:

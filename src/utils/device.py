@@ -118,6 +118,14 @@ def join_processes(device: torch.device) -> tuple[torch.device, int, int]:
     return device, dist.get_rank(), dist.get_world_size()
 
 
+def wait_for_processes() -> None:
+    """Wait until all processes of `join_processes` have come here; for one process at once."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.barrier()
+
+
 def leave_processes() -> None:
     """Undo `join_processes`; does nothing where there is one process only."""
     import torch.distributed as dist

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,6 +44,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(paths: Iterable[str | Path]) -> None:
+    """Remove what a process that was killed within `atomic_path` has left beside these files.
+
+    Only where no other process is writing them.
+    """
+    names: dict[Path, set[tuple[str, str]]] = {}
+    for path in map(Path, paths):
+        names.setdefault(path.parent, set()).add((path.stem, path.suffix))
+    for folder, wanted in names.items():
+        for file in folder.glob(".*") if folder.is_dir() else ():
+            match = re.fullmatch(r"\.(.+)-[a-z0-9_]{8}", file.stem)  # as mkstemp names them
+            if match and (match[1], file.suffix) in wanted:
+                file.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: object, indent: int | None = 2) -> None:

@@ -146,8 +146,20 @@ def add_weights_option(
     )
 
 
-def add_second_level_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--2nd_level_model` and `--2nd_level_features`."""
+def add_second_level_arguments(parser: argparse.ArgumentParser, by_default: bool = False) -> None:
+    """`--2nd_level_model` and `--2nd_level_features`.
+
+    Args:
+        parser: gets the options.
+        by_default: the one that belongs to the models is used by default; adds `--no_2nd_level`.
+    """
+    if by_default:
+        parser.add_argument(
+            "--no_2nd_level",
+            dest="second_level",
+            action="store_false",
+            help="the models' own scores, although a 2nd-level model belongs to them",
+        )
     parser.add_argument(
         "--2nd_level_model",
         dest="second_level_model",
@@ -158,3 +170,13 @@ def add_second_level_arguments(parser: argparse.ArgumentParser) -> None:
         dest="second_level_features",
         help="CSV that lists its features (default: features.csv beside a catboost.pkl, and so on)",
     )
+
+
+def check_second_level_arguments(args: argparse.Namespace) -> None:
+    """Refuse `--no_2nd_level` together with a 2nd-level model.
+
+    Raises:
+        InputError: both are given.
+    """
+    if not args.second_level and args.second_level_model:
+        raise InputError("--no_2nd_level and --2nd_level_model: give one of them")

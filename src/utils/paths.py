@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from utils.script import InputError
@@ -46,21 +47,6 @@ def choose_weights(weights: Sequence[str] | None) -> list[str]:
     return [in_repository(path) for path in BUNDLED_MODELS]
 
 
-def default_second_level(weights: Sequence[str]) -> str | None:
-    """The 2nd-level model that belongs to the models that are used by default, where it is there.
-
-    It knows the mistakes of the models that it was trained with, not those of others.
-    """
-    for models, second_level in (
-        (PUBLISHED_MODELS, PUBLISHED_SECOND_LEVEL),
-        (BUNDLED_MODELS, BUNDLED_SECOND_LEVEL),
-    ):
-        if list(weights) == [in_repository(path) for path in models]:
-            path = in_repository(second_level)
-            return path if Path(path).is_file() else None
-    return None
-
-
 def demo_image() -> str:
     """The image that is segmented where none is given: a published one where it is there.
 
@@ -76,49 +62,94 @@ def demo_image() -> str:
 def split_paths(entries: Sequence[str]) -> list[str]:
     """Paths given as several arguments, or as one string separated by white space, or both.
 
-    A path that holds white space itself is kept where it exists.
+    Words that together are the path of a file which is there stay together, the most possible.
     """
-    return [
-        path for entry in entries for path in ([entry] if Path(entry).is_file() else entry.split())
-    ]
+    return [path for entry in entries for path in _split(entry)]
+
+
+def _split(entry: str) -> Iterator[str]:
+    words = list(re.finditer(r"\S+", entry))
+    first = 0
+    while first < len(words):
+        spans = [entry[words[first].start() : word.end()] for word in words[first:]]
+        count = next((n for n in range(len(spans), 1, -1) if Path(spans[n - 1]).is_file()), 1)
+        yield spans[count - 1]
+        first += count
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file that was found.
+
+    Attributes:
+        path: where it is.
+        relative: the same, relative to the folder that was listed.
+    """
+
+    path: Path
+    relative: Path
 
 
 def list_images(patterns: Sequence[str], flag: str = "--image") -> list[Path]:
+    """Paths of `find_images`, without the folders in folders."""
+    return [image.path for image in find_images(patterns, flag=flag)]
+
+
+def find_images(
+    patterns: Sequence[str],
+    recursive: bool = False,
+    leave_out: Collection[Path] = (),
+    flag: str = "--image",
+) -> list[ImageFile]:
     """Files, folders and glob patterns to image files, in natural order (2 before 10).
 
-    A file that is named explicitly is listed whatever its suffix. `flag` is the option's name, for
-    messages.
+    A file that is named explicitly is listed whatever its suffix; hidden files are not images.
+
+    Args:
+        patterns: what was given.
+        recursive: also the folders within folders.
+        leave_out: files and folders (absolute) that are not listed, with all that is in them.
+        flag: the option's name, for messages.
 
     Raises:
         InputError: a name that is neither a file nor a folder nor a pattern that matches, or a
             folder without images.
     """
-    paths = []
+    images: dict[Path, ImageFile] = {}
     for pattern in patterns:
         path = Path(pattern)
         if path.is_file():
-            paths.append(path)
+            images.setdefault(path.absolute(), ImageFile(path, Path(path.name)))
             continue
-        found = path.iterdir() if path.is_dir() else map(Path, glob.glob(pattern, recursive=True))
-        images = [p for p in found if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES]
-        if not images:
+        root = path if path.is_dir() else _fixed_part(pattern)
+        paths = [p for p in _candidates(pattern, recursive) if _is_image(p, leave_out)]
+        if not paths:
             kind = "holds no image" if path.is_dir() else "no such file or folder"
             raise InputError(f"{flag} {pattern}: {kind}; give {', '.join(IMAGE_SUFFIXES)} files")
-        paths += sorted(images, key=_natural_key)
-    return list(dict.fromkeys(paths))
+        for found in sorted(paths, key=_natural_key):
+            images.setdefault(found.absolute(), ImageFile(found, found.relative_to(root)))
+    return list(images.values())
 
 
-def output_names(paths: Sequence[Path]) -> Iterator[str]:
-    """File names for the pictures: the image's own, as PNG where its format may not hold colours.
+def _candidates(pattern: str, recursive: bool) -> Iterable[Path]:
+    folder = Path(pattern)
+    if not folder.is_dir():
+        return map(Path, glob.glob(pattern, recursive=True))
+    return folder.rglob("*") if recursive else folder.iterdir()
 
-    Images of the same name from several folders get their folder's name in front.
-    """
-    names = [
-        path.name if path.suffix.lower() in (".png", ".jpg", ".jpeg") else f"{path.stem}.png"
-        for path in paths
-    ]
-    for path, name in zip(paths, names, strict=True):
-        yield name if names.count(name) == 1 else f"{path.resolve().parent.name}_{path.stem}.png"
+
+def _is_image(path: Path, leave_out: Collection[Path]) -> bool:
+    if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith(".") or not path.is_file():
+        return False
+    absolute = path.absolute()
+    return absolute not in leave_out and not any(p in leave_out for p in absolute.parents)
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folders of a pattern before the first one with a wildcard."""
+    parts = Path(pattern).parts
+    fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return Path(*parts[:fixed])
 
 
 def _natural_key(path: Path) -> list[tuple[bool, int, str]]:

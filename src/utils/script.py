@@ -67,6 +67,13 @@ def print_error(error: InputError) -> None:
         print(line, file=sys.stderr)
 
 
+def one_line(error: BaseException, path: object) -> str:
+    """Why work on a file failed, as an `InputError` says it itself."""
+    if isinstance(error, InputError):
+        return str(error)
+    return f"{path}: {type(error).__name__}: {' '.join(str(error).split())}; -v shows more"
+
+
 def report_problems(
     source: str, problems: Sequence[str], skip_invalid: bool, noun: str = "record"
 ) -> None:

@@ -55,8 +55,8 @@ def process(
         batch_size: items in a batch at most.
 
     Yields:
-        Each item, in order, with the future of its result; one that cannot be loaded does not stop
-        the others.
+        Each item, in order, with the future of its result; one that fails in any of the three does
+        not stop the others.
     """
     with ThreadPoolExecutor(1) as pool:
         unfinished: deque[tuple[Item, Future]] = deque()
@@ -65,11 +65,38 @@ def process(
                 unfinished += batch
             else:
                 loaded = [future.result() for _, future in batch]
-                for (item, _), value, computed in zip(batch, loaded, compute(loaded), strict=True):
-                    unfinished.append((item, pool.submit(finish, item, value, computed)))
+                results = _compute(compute, loaded)
+                for (item, _), value, computed in zip(batch, loaded, results, strict=True):
+                    # what failed in `compute` is raised again in `_finish`, at the item's turn
+                    done = pool.submit(_finish, finish, item, value, computed)
+                    unfinished.append((item, done))
             while len(unfinished) > BEHIND:
                 yield unfinished.popleft()
         yield from unfinished
+
+
+def _compute(
+    compute: Callable[[Sequence[Loaded]], Sequence[Computed]], loaded: Sequence[Loaded]
+) -> list[Future[Computed]]:
+    """Compute a batch; where that fails, one by one, so that only the culprit fails."""
+    futures: list[Future[Computed]] = [Future() for _ in loaded]
+    try:
+        for future, result in zip(futures, compute(loaded), strict=True):
+            future.set_result(result)
+    except Exception as error:
+        if len(loaded) > 1:
+            return [_compute(compute, [one])[0] for one in loaded]
+        futures[0].set_exception(error)
+    return futures
+
+
+def _finish(
+    finish: Callable[[Item, Loaded, Computed], Result],
+    item: Item,
+    loaded: Loaded,
+    computed: Future[Computed],
+) -> Result:
+    return finish(item, loaded, computed.result())
 
 
 def _batches(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import struct
+import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -96,13 +99,28 @@ def test_one_bad_file_does_not_stop_the_others(run, shapes, weights, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "a_bad.png").write_text("no image")
+    (folder / "a_huge.png").write_bytes(png_header(60_000, 60_000))
     (folder / "notes.txt").write_text("not looked at")
     for name in ("b.png", "c.tif"):
         cv2.imwrite(str(folder / name), cv2.imread(str(shapes / "images" / "valid1.png")))
     done = infer(run, tmp_path / "out", "--image", folder, "--weights", weights)
-    assert_one_line_error(done, "1 of 3 images failed")
-    assert "a_bad.png" in done.stderr
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["b.png", "c.png"]
+    assert_one_line_error(done, "2 of 4 images failed")
+    assert "a_bad.png" in done.stderr and "a_huge.png" in done.stderr
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == ["b.png", "c.png"]
+    assert len(pd.read_csv(tmp_path / "out" / "summary.csv")) == 2
+    run_record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [Path(p).name for p in run_record["failed"]] == ["a_bad.png", "a_huge.png"]
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG file that claims to be large and holds no pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IEND", b"")
 
 
 def test_no_cells_is_a_normal_answer(run, weights, tmp_path):

@@ -10,11 +10,10 @@ from helpers import ROOT
 from utils.paths import (
     BUNDLED_MODELS,
     choose_weights,
-    default_second_level,
     demo_image,
+    find_images,
     in_repository,
     list_images,
-    output_names,
     split_paths,
 )
 
@@ -29,7 +28,6 @@ def working_directory(request, monkeypatch, tmp_path):
 def test_defaults_are_found(working_directory):
     weights = choose_weights(None)
     assert all(Path(path).is_file() for path in weights)
-    assert Path(default_second_level(weights)).is_file()
     assert Path(demo_image()).is_file()
     assert Path(in_repository("README.md")).samefile(ROOT / "README.md")
 
@@ -39,16 +37,13 @@ def test_paths_in_messages_are_short_in_the_repository(monkeypatch):
     assert in_repository(BUNDLED_MODELS[0]) == BUNDLED_MODELS[0]
 
 
-def test_other_models_have_no_default_second_level():
-    assert default_second_level(["a.pth"]) is None
-    assert default_second_level(BUNDLED_MODELS[:1]) is None
-
-
 def test_paths_in_one_string_or_in_several(tmp_path):
-    spaced = tmp_path / "my model.pth"
-    spaced.touch()
-    entries = ["a.pth\n  b.pth", "c.pth", str(spaced)]
-    assert split_paths(entries) == ["a.pth", "b.pth", "c.pth", str(spaced)]
+    spaced = [str(tmp_path / name) for name in ("my model.pth", "my other  model.pth")]
+    for path in spaced:
+        Path(path).touch()
+    entries = ["a.pth\n  b.pth", "c.pth", spaced[0], f" {spaced[1]} d.pth {spaced[0]}\n"]
+    expected = ["a.pth", "b.pth", "c.pth", spaced[0], spaced[1], "d.pth", spaced[0]]
+    assert split_paths(entries) == expected
     assert choose_weights(entries[:1]) == ["a.pth", "b.pth"]
 
 
@@ -60,6 +55,18 @@ def test_images_are_listed_in_natural_order(tmp_path):
     assert [p.name for p in list_images([str(tmp_path / "b*")])] == ["b2.PNG", "b10.png"]
 
 
-def test_pictures_of_images_of_the_same_name(tmp_path):
-    paths = [tmp_path / "one" / "a.tif", tmp_path / "two" / "a.png", tmp_path / "b.bmp"]
-    assert list(output_names(paths)) == ["one_a.png", "two_a.png", "b.png"]
+def test_recursive_listing_leaves_results_out(tmp_path):
+    for name in ("b.png", "plate/a.png", "plate/.a-hidden.png", "results/a.png", "a_labels.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    def listed(*patterns, **options):
+        found = find_images([str(tmp_path / pattern) for pattern in patterns], **options)
+        return [image.relative.as_posix() for image in found]
+
+    assert listed(".") == ["a_labels.tif", "b.png"]
+    leave_out = {tmp_path / "results", tmp_path / "a_labels.tif"}
+    assert listed(".", recursive=True, leave_out=leave_out) == ["b.png", "plate/a.png"]
+    assert listed("*/a.png") == ["plate/a.png", "results/a.png"]
+    assert listed("**/a.png") == ["plate/a.png", "results/a.png"]
+    assert listed("plate/a.png", "plate", "b.png") == ["a.png", "b.png"]  # each once

@@ -45,6 +45,18 @@ def test_an_error_at_the_end_does_not_stop_the_others():
         done[0].result()
 
 
+def test_a_batch_that_fails_is_computed_one_by_one():
+    def compute(loaded):
+        if 3 in loaded:
+            raise MemoryError("too large")
+        return loaded
+
+    done = dict(process([1, 3, 5, 7], int, compute, lambda *a: a[0], lambda _: 0, batch_size=3))
+    assert [done[item].result() for item in (1, 5, 7)] == [1, 5, 7]
+    with pytest.raises(MemoryError, match="too large"):
+        done[3].result()
+
+
 def test_the_next_item_is_loaded_while_one_is_worked_on():
     started = {2: threading.Event()}
 

@@ -11,7 +11,6 @@ import numpy as np
 from cells.drawing import distinct_colors
 from cells.exports.segmented import SegmentedImage
 from cells.exports.table import measure
-from cells.masks import visible_crops
 from cells.outlines import pixel_outlines, to_polygons
 from utils.files import atomic_path
 
@@ -33,7 +32,7 @@ def write_geojson(path: Path, segmented: SegmentedImage) -> None:
 def _features(segmented: SegmentedImage) -> Iterator[dict]:
     instances, names = segmented.instances, segmented.class_names
     colors = [[red, green, blue] for blue, green, red in distinct_colors(len(names))]
-    crops = visible_crops(instances)
+    crops = segmented.visible
     for row in measure(segmented):
         i = row["label"] - 1
         numbers = {name: v for name, v in row.items() if name not in ("label", "class", "score")}

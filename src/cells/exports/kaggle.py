@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from cells.exports.segmented import SegmentedImage
-from cells.masks import visible_crops
 from utils.files import atomic_path
 
 HEADER = ("id", "predicted")
@@ -21,7 +20,7 @@ def write_kaggle(path: Path, segmented: SegmentedImage) -> None:
     width = instances.image_size[1]
     rows = [
         run_lengths(crop, offset, width)
-        for crop, offset in zip(visible_crops(instances), instances.offsets, strict=True)
+        for crop, offset in zip(segmented.visible, instances.offsets, strict=True)
         if crop.any()
     ]
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:

@@ -8,7 +8,6 @@ import numpy as np
 import roifile
 
 from cells.exports.segmented import SegmentedImage
-from cells.masks import visible_crops
 from cells.outlines import pixel_outlines
 from utils.files import atomic_path
 
@@ -19,7 +18,7 @@ def write_rois(path: Path, segmented: SegmentedImage) -> None:
     """A zip of ROIs, one for each cell of the label image, named by number, class and score."""
     instances, names = segmented.instances, segmented.class_names
     rois = []
-    for i, crop in enumerate(visible_crops(instances)):
+    for i, crop in enumerate(segmented.visible):
         if crop.any():
             name = f"{i + 1:04d}-{names[instances.labels[i]]}-{instances.scores[i]:.2f}"
             rings = [ring + instances.offsets[i] for ring in pixel_outlines(crop)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from cells.images import CellImage
 from cells.instances import Instances
+from cells.masks import visible_crops
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,8 @@ class SegmentedImage:
         if self.source:
             return self.source.read_window(y0, y1, x0, x1)
         return self.image[y0:y1, x0:x1].mean(axis=2, keepdims=True)
+
+    @cached_property
+    def visible(self) -> list[np.ndarray]:
+        """What the label image shows of each instance, N arrays bool [h, w] (`visible_crops`)."""
+        return visible_crops(self.instances)

@@ -10,7 +10,6 @@ import numpy as np
 from skimage.measure import regionprops
 
 from cells.exports.segmented import SegmentedImage
-from cells.masks import visible_crops
 from utils.files import atomic_path
 
 LENGTHS = ("axis_major_length", "axis_minor_length", "perimeter")
@@ -55,7 +54,7 @@ def measure(segmented: SegmentedImage) -> Iterator[dict[str, object]]:
     Each is measured in its own window, so that memory does not depend on the image's size.
     """
     instances = segmented.instances
-    for i, crop in enumerate(visible_crops(instances)):
+    for i, crop in enumerate(segmented.visible):
         if not crop.any():
             continue
         x, y = map(int, instances.offsets[i])

@@ -1,0 +1,42 @@
+"""Note which segmentation models a 2nd-level model belongs to, so that it is used with them.
+
+    python src/pair_2nd_level.py --weights 'models/demo_model_1.pth models/demo_model_2.pth'
+    python src/pair_2nd_level.py --weights a.pth --2nd_level_model 2nd_level_model/mine.pkl
+
+Writes the SHA-256 of the files into a JSON file beside the model. train_2nd_level_catboost.py does
+it by itself; this is for models that were trained before, or whose checkpoints were written anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from second_level.pairing import hash_weights, pairing_file, write_pairing
+from utils.options import add_weights_option, script_parser
+from utils.paths import BUNDLED_SECOND_LEVEL, choose_weights, in_repository
+from utils.script import InputError, run_script
+
+
+def parse_args() -> argparse.Namespace:
+    parser = script_parser(__doc__)
+    add_weights_option(parser, default=None)
+    parser.add_argument(
+        "--2nd_level_model",
+        dest="second_level_model",
+        default=in_repository(BUNDLED_SECOND_LEVEL),
+        help="CatBoost model (default: %(default)s)",
+    )
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    weights = choose_weights(args.weights)
+    if not Path(args.second_level_model).is_file():
+        raise InputError(f"--2nd_level_model {args.second_level_model}: no such file")
+    write_pairing(args.second_level_model, hash_weights(weights))
+    print(f"{pairing_file(args.second_level_model)}: belongs to {', '.join(weights)}")
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args())

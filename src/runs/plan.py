@@ -1,0 +1,116 @@
+"""Which files a run will write, checked before the work starts.
+
+No output may be an image that is read, and no two images may write the same file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cells.exports.formats import FORMATS
+from runs.names import OF_THE_RUN, picture_name, unique_names
+from runs.records import written_before
+from utils.paths import ImageFile, find_images
+from utils.script import InputError
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """An image with the files that will be written for it.
+
+    Attributes:
+        path: the image.
+        file_name: relative to the folder that was listed, with "/".
+        name: stem of the outputs, unique in the run.
+        picture: the image with the cells' outlines.
+        files: path by format of `--save`.
+    """
+
+    path: Path
+    file_name: str
+    name: str
+    picture: Path
+    files: dict[str, Path]
+
+    @property
+    def outputs(self) -> list[Path]:
+        """All files that will be written."""
+        return [self.picture, *self.files.values()]
+
+
+def plan_run(
+    patterns: Sequence[str], recursive: bool, out_dir: Path, formats: Sequence[str]
+) -> list[PlannedImage]:
+    """List the images, without the results of earlier runs among them, and plan their outputs.
+
+    Args:
+        patterns, recursive: see `find_images`.
+        out_dir: folder of the outputs; where it lies in a listed folder, it is not listed.
+        formats: of `--save`.
+
+    Raises:
+        InputError: no image, or outputs that would hit images.
+    """
+    own = written_before(out_dir)
+    leave_out = {out_dir.absolute() / name for name in own}
+    if out_dir.absolute() not in {Path(pattern).absolute() for pattern in patterns}:
+        leave_out.add(out_dir.absolute())
+    planned = plan_images(find_images(patterns, recursive, leave_out), out_dir, formats)
+    check_outputs(planned, out_dir, own)
+    return planned
+
+
+def plan_images(
+    images: Sequence[ImageFile], out_dir: Path, formats: Sequence[str]
+) -> list[PlannedImage]:
+    """Give every image outputs of its own.
+
+    A name is the image's stem, after the folders below the listed one; where that is taken, the
+    suffix of the image and folders above are added until it is not.
+    """
+    return [
+        PlannedImage(
+            image.path,
+            image.relative.as_posix(),
+            name,
+            out_dir / picture_name(name, image),
+            {key: out_dir / f"{name}{FORMATS[key].suffix}" for key in formats},
+        )
+        for image, name in zip(images, unique_names(images), strict=True)
+    ]
+
+
+def check_outputs(planned: Sequence[PlannedImage], out_dir: Path, own: Collection[str]) -> None:
+    """Refuse to write over an image, or over any other file in a folder of images.
+
+    Args:
+        planned: of the whole run.
+        out_dir: folder of the outputs.
+        own: names of files in it that earlier runs have written.
+
+    Raises:
+        InputError: names the first such file and how many there are.
+    """
+    images = {_identity(image.path) for image in planned}
+    sources = {image.path.resolve().parent for image in planned}
+    beside_images = out_dir.resolve() in sources
+    outputs = [path for image in planned for path in image.outputs]
+    outputs += [out_dir / name for name in OF_THE_RUN]
+    hit = [
+        path
+        for path in outputs
+        if path.exists() and (_identity(path) in images or (beside_images and path.name not in own))
+    ]
+    if hit:
+        raise InputError(
+            f"--out_dir {out_dir}: {len(hit)} file(s) that this program did not write would be "
+            f"overwritten there, {hit[0].name} the first; choose another folder"
+        )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """The same for all paths to one file, through links and on file systems that ignore case."""
+    status = path.stat()
+    return status.st_dev, status.st_ino

@@ -1,0 +1,136 @@
+"""What a run has done: one small JSON file for each image, which outlives a kill at any moment.
+
+`<out_dir>/records/<name>.json` is written before an image's outputs (`finished` false) and after
+them (`finished` true). Every image belongs to one process, so that no two write the same file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.files import remove_leftovers, sha256, write_json
+
+if TYPE_CHECKING:
+    from runs.plan import PlannedImage
+
+FOLDER = "records"
+FIELDS = {"sha256", "settings", "outputs", "finished"}
+
+
+def settings_key(settings: Mapping[str, object]) -> str:
+    """A hash of all that decides the results of an image."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+class Records:
+    """The records in an output folder.
+
+    Args:
+        out_dir: the folder.
+        key: see `settings_key`; records of other settings do not count as done.
+    """
+
+    def __init__(self, out_dir: Path, key: str) -> None:
+        self.folder = out_dir / FOLDER
+        self.key = key
+
+    def read(self, name: str) -> dict | None:
+        """The record of an image, or None where there is none that can be read."""
+        return _read(self._path(name))
+
+    def start(self, image: PlannedImage, digest: str) -> None:
+        """Say that the image's outputs are about to be written.
+
+        Args:
+            image: the image.
+            digest: SHA-256 of its file.
+        """
+        self._write(image, digest, finished=False)
+
+    def finish(self, image: PlannedImage, digest: str, row: Mapping[str, object]) -> None:
+        """Say that all outputs are written.
+
+        Args:
+            image: the image.
+            digest: SHA-256 of its file.
+            row: its line of the summary.
+        """
+        self._write(image, digest, finished=True, row=dict(row))
+
+    def fail(self, image: PlannedImage, message: str) -> None:
+        """Say that the image could not be segmented."""
+        self._write(image, None, finished=False, error=message)
+
+    def is_finished(self, image: PlannedImage) -> bool:
+        """Whether the same image was segmented with the same settings and all outputs are there.
+
+        Outputs are not compared: one that was corrected by hand stays.
+        """
+        record = self.read(image.name)
+        return (
+            self.counts(record)
+            and {path.name for path in image.outputs} <= set(record["outputs"])
+            and all(path.is_file() for path in image.outputs)
+            and record["sha256"] == sha256(image.path)
+        )
+
+    def counts(self, record: Mapping[str, object] | None) -> bool:
+        """Whether it tells of a finished image with these settings."""
+        return bool(record and record["settings"] == self.key and record["finished"] is True)
+
+    def tells_failure(self, record: Mapping[str, object] | None) -> bool:
+        """Whether it tells of an image that could not be segmented with these settings."""
+        return bool(record and record["settings"] == self.key and "error" in record)
+
+    def clean(self, images: Sequence[PlannedImage]) -> None:
+        """Remove temporary files that a killed process has left of these images."""
+        for image in images:
+            remove_leftovers([*image.outputs, self._path(image.name)])
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def _write(
+        self, image: PlannedImage, digest: str | None, finished: bool, **more: object
+    ) -> None:
+        record = {
+            "image": str(image.path),
+            "sha256": digest,
+            "settings": self.key,
+            "outputs": [path.name for path in image.outputs],
+            "finished": finished,
+            **more,
+        }
+        write_json(self._path(image.name), record)
+
+
+def written_before(out_dir: Path) -> set[str]:
+    """Names of all files in a folder that runs have written or begun to write."""
+    names = set()
+    for path in (out_dir / FOLDER).glob("*.json"):
+        record = _read(path)
+        names.update(record["outputs"] if record else ())
+    return names
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if _is_record(record) else None
+
+
+def _is_record(value: object) -> bool:
+    if not isinstance(value, dict) or not FIELDS <= value.keys():
+        return False
+    outputs = value["outputs"]
+    return (
+        isinstance(outputs, list)
+        and all(isinstance(name, str) for name in outputs)
+        and (value["finished"] is not True or isinstance(value.get("row"), dict))
+    )

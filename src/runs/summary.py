@@ -1,0 +1,110 @@
+"""What a run sums up at its end, from the records of all processes: tables and `run.json`."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from cells.exports.kaggle import join_submissions
+from cells.exports.segmented import SegmentedImage
+from runs.names import RUN, SUBMISSION, SUMMARY
+from runs.plan import PlannedImage
+from runs.records import Records
+from utils.files import atomic_path, write_json
+
+LIBRARIES = ("numpy", "torch", "torchvision", "mmcv-full", "mmdet", "opencv-python", "catboost")
+
+
+def summary_row(segmented: SegmentedImage, seconds: float) -> dict[str, object]:
+    """The line of one image in summary.csv.
+
+    Args:
+        segmented: the image and its cells.
+        seconds: that it took.
+
+    Returns:
+        Cells that the label image shows, in all and by class, the share of the image that they
+        cover (in percent), and their mean size in pixels and mean score (None without cells).
+    """
+    instances = segmented.instances
+    areas = np.array([np.count_nonzero(crop) for crop in segmented.visible], np.int64)
+    shown = areas > 0
+    count = int(shown.sum())
+    by_class = np.bincount(instances.labels[shown], minlength=len(segmented.class_names))
+    height, width = instances.image_size
+    return {
+        "image": segmented.file_name,
+        "cells": count,
+        **{
+            f"cells {name}": int(n) for name, n in zip(segmented.class_names, by_class, strict=True)
+        },
+        "confluence (%)": round(100 * float(areas.sum()) / (height * width), 3),
+        "mean area (pixels)": round(float(areas[shown].mean()), 2) if count else None,
+        "mean score": round(float(instances.scores[shown].mean()), 4) if count else None,
+        "seconds": round(seconds, 3),
+    }
+
+
+def write_run(out_dir: Path, information: Mapping[str, object], **more: object) -> None:
+    """`run.json`: how the results were made.
+
+    Args:
+        out_dir: folder of the run.
+        information: models, settings and options; what runs and on what is added.
+        more: counts at the end.
+    """
+    surroundings = {
+        "command": sys.argv,
+        "folder": os.getcwd(),
+        "versions": {"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
+    }
+    write_json(out_dir / RUN, {**surroundings, **information, **more})
+
+
+def sum_up(
+    out_dir: Path,
+    planned: Sequence[PlannedImage],
+    records: Records,
+    information: Mapping[str, object],
+) -> dict[str, str]:
+    """Write summary.csv, submission.csv (with `--save kaggle`) and run.json.
+
+    Any process of a run may do it at its end. What others finish meanwhile is not lost: the last
+    to finish has seen the records of all.
+
+    Args:
+        out_dir: folder of the run.
+        planned: all images of the run, not only those of this process.
+        records: of the run.
+        information: see `write_run`.
+
+    Returns:
+        Messages of the images that failed, by path.
+    """
+    seen, failed = -1, {}
+    while True:
+        found = [(image, records.read(image.name)) for image in planned]
+        done = [(image, record) for image, record in found if records.counts(record)]
+        if len(done) == seen:
+            return failed
+        seen = len(done)
+        failed = {str(i.path): r["error"] for i, r in found if records.tells_failure(r)}
+        _write_rows(out_dir / SUMMARY, [record["row"] for _, record in done])
+        parts = [image.files["kaggle"] for image, _ in done if "kaggle" in image.files]
+        if parts:
+            join_submissions(out_dir / SUBMISSION, parts)
+        write_run(out_dir, information, images=len(planned), finished=seen, failed=failed)
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["image"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
