@@ -23,7 +23,7 @@ from utils.options import (
     script_parser,
 )
 from utils.paths import split_paths
-from utils.script import InputError, quiet_libraries, run_script
+from utils.script import quiet_libraries, run_script
 
 if TYPE_CHECKING:
     from cells.annotations import AnnotationSet
@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     quiet_libraries()
-    from cells.annotations import annotation_file, load_annotations
+    from cells.annotations import annotation_file, check_same_classes, load_annotations
     from network.ensemble import ensemble_from
     from second_level.pairing import hash_weights
 
@@ -52,11 +52,7 @@ def main(args: argparse.Namespace) -> None:
     truth = load_annotations(path, args.image_dir, args.skip_invalid)
     weights = split_paths(args.weights)
     ensemble = ensemble_from(args, weights)
-    if set(ensemble.class_names) != set(truth.class_names):
-        raise InputError(
-            f"--weights: classes ({', '.join(ensemble.class_names)}) differ from the annotations' "
-            f"({', '.join(truth.class_names)}); give the matching data"
-        )
+    check_same_classes("--weights", ensemble.class_names, "the annotations", truth.class_names)
     predict_images(ensemble, tuple(hash_weights(weights)), truth, args.out_dir, args.resume)
 
 

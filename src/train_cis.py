@@ -64,7 +64,7 @@ def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     from mmcv.utils import get_logger
 
-    from cells.annotations import annotation_file, load_annotations
+    from cells.annotations import annotation_file, check_same_classes, load_annotations
     from training.config import load_config, scale_schedule, training_pipeline
     from training.dataset import balance_cell_types, build_loader
     from training.runner import build_runner, record_environment
@@ -87,11 +87,13 @@ def main(args: argparse.Namespace) -> None:
         )
         for split in ("train", "valid")
     )
-    if train.class_names != valid.class_names:
-        raise InputError(
-            f"--annotation_dir {args.annotation_dir}: categories of training and validation differ "
-            f"({', '.join(train.class_names)} against {', '.join(valid.class_names)})"
-        )
+    check_same_classes(
+        f"--annotation_dir {args.annotation_dir}, validation",
+        valid.class_names,
+        "the training",
+        train.class_names,
+        same_order=True,
+    )
     images = train.images + load_extra(args.extra_data, train.class_names, args.skip_invalid)
     device, rank, world_size = join_processes(device)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -146,17 +148,19 @@ def load_extra(
     folders: list[str], class_names: tuple[str, ...], skip_invalid: bool
 ) -> list[AnnotatedImage]:
     """Training images of further data sets of the same classes."""
-    from cells.annotations import annotation_file, load_annotations
+    from cells.annotations import annotation_file, check_same_classes, load_annotations
 
     images = []
     for folder in map(Path, folders):
         path = annotation_file(folder / "annotations", "train", 0)
         extra = load_annotations(path, folder / "images", skip_invalid)
-        if extra.class_names != class_names:
-            raise InputError(
-                f"--extra_data {folder}: categories ({', '.join(extra.class_names)}) differ from "
-                f"the training data's ({', '.join(class_names)})"
-            )
+        check_same_classes(
+            f"--extra_data {folder}",
+            extra.class_names,
+            "the training data",
+            class_names,
+            same_order=True,
+        )
         images += extra.images
     return images
 

@@ -41,6 +41,11 @@ class AnnotatedImage:
     rles: list[dict]
     iscrowd: np.ndarray
 
+    @property
+    def cell_rles(self) -> list[dict]:
+        """RLEs of the single cells, without crowd regions."""
+        return [rle for rle, crowd in zip(self.rles, self.iscrowd, strict=True) if not crowd]
+
 
 @dataclass(frozen=True)
 class AnnotationSet:
@@ -49,6 +54,34 @@ class AnnotationSet:
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
     images: list[AnnotatedImage]
+
+
+def check_same_classes(
+    source: str,
+    names: Sequence[str],
+    expected_from: str,
+    expected: Sequence[str],
+    same_order: bool = False,
+) -> None:
+    """Refuse data or models whose classes are not those that they are used with.
+
+    Args:
+        source: flag or file that is at fault, for the message.
+        names: its class names.
+        expected_from: whose classes it has to have, for the message.
+        expected: their class names.
+        same_order: labels are compared too, so the order counts.
+
+    Raises:
+        InputError: the names differ.
+    """
+    if list(names) == list(expected) or (not same_order and set(names) == set(expected)):
+        return
+    order = ", in this order" if same_order else ""
+    raise InputError(
+        f"{source}: its classes ({', '.join(names)}) are not those of {expected_from} "
+        f"({', '.join(expected)}){order}; give what belongs together"
+    )
 
 
 def annotation_file(annotation_dir: str | Path, split: str, fold: int) -> Path:

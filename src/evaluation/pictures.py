@@ -62,7 +62,7 @@ def draw_errors(
     matches = comparison.iou > IOU_THRESHOLDS[0]
     found, missed = matches.any(axis=1), ~matches.any(axis=0)
     predicted = list(zip(binary_crops(instances), instances.offsets, strict=True))
-    cells = [rle for rle, crowd in zip(record.rles, record.iscrowd, strict=True) if not crowd]
+    cells = record.cell_rles
     groups = [
         ("missed", MISS, [rle_crop(cells[i]) for i in np.flatnonzero(missed)]),
         ("false", FALSE_POSITIVE, _select(predicted, ~found & comparison.counted)),

@@ -15,7 +15,7 @@ import numpy as np
 import tifffile
 from scipy.ndimage import find_objects
 
-from cells.annotations import AnnotatedImage, AnnotationSet
+from cells.annotations import AnnotatedImage, AnnotationSet, check_same_classes
 from cells.instances import Candidates, Instances, dominant_class
 from cells.rle import rle_crop, to_rle
 from evaluation.thresholds import CONFIDENCES
@@ -45,11 +45,7 @@ class ModelPredictions:
     def __init__(
         self, ensemble: Ensemble, class_names: Sequence[str], searching: bool = False
     ) -> None:
-        if set(class_names) != set(ensemble.class_names):
-            raise InputError(
-                f"--weights: classes ({', '.join(ensemble.class_names)}) differ from the "
-                f"annotations' ({', '.join(class_names)}); evaluate with the matching data"
-            )
+        check_same_classes("--weights", ensemble.class_names, "the annotations", class_names)
         self.ensemble = ensemble
         self._label_of = np.array([class_names.index(name) for name in ensemble.class_names])
         self._least_score = float(CONFIDENCES[0]) if searching else math.inf

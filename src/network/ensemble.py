@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from cells.annotations import check_same_classes
 from cells.grey import mean_rule
 from cells.instances import Boxes, Candidates, Instances
 from network.detector import Detector, Features, NetworkInput
@@ -102,11 +103,13 @@ class Ensemble:
     ) -> None:
         first = detectors[0]
         for other in detectors[1:]:
-            if other.class_names != first.class_names:
-                raise InputError(
-                    f"--weights: class names differ ({', '.join(first.class_names)} against "
-                    f"{', '.join(other.class_names)}); give models of the same classes"
-                )
+            check_same_classes(
+                "--weights, a model",
+                other.class_names,
+                "the first model",
+                first.class_names,
+                same_order=True,
+            )
         self.class_names = first.class_names
         self.device = first.device
         self.grey_rule = mean_rule([detector.grey_rule for detector in detectors])

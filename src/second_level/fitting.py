@@ -12,7 +12,7 @@ from catboost import CatBoostError, CatBoostRegressor
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from cells.annotations import AnnotatedImage, AnnotationSet
+from cells.annotations import AnnotatedImage, AnnotationSet, check_same_classes
 from cells.images import read_image
 from cells.instances import Instances
 from cells.masks import label_image
@@ -80,20 +80,11 @@ def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet
         )
     record_of = {record.id: record for record in truth.images}
     first = read_predictions(found[0])
-    class_names = first.class_names
     paths, records, tables, targets, scores, empty = [], [], [], [], [], []
     for path in tqdm(found, desc="features"):
         predictions = read_predictions(path)
-        if predictions.class_names != class_names or set(class_names) != set(truth.class_names):
-            raise InputError(
-                f"{path}: classes {', '.join(predictions.class_names)}; expected are those of the "
-                f"annotations ({', '.join(truth.class_names)}), in one order in all files"
-            )
-        if predictions.weights != first.weights:
-            raise InputError(
-                f"{path}: predicted by other models than {found[0].name}; give --data_dir "
-                "the predictions of one run of prepare_for_2nd_level_model.py"
-            )
+        check_same_classes(f"{path}", predictions.class_names, "the annotations", truth.class_names)
+        _check_same_models(path, predictions, found[0].name, first)
         record = _matching_record(path, predictions, record_of)
         instances = predictions.instances
         if not len(instances):
@@ -122,6 +113,19 @@ def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet
     )
 
 
+def _check_same_models(
+    path: Path, predictions: ImagePredictions, first_name: str, first: ImagePredictions
+) -> None:
+    """Raise an `InputError` unless both files were predicted by the same models."""
+    names = predictions.class_names
+    check_same_classes(f"{path}", names, first_name, first.class_names, same_order=True)
+    if predictions.weights != first.weights:
+        raise InputError(
+            f"{path}: predicted by other models than {first_name}; give --data_dir "
+            "the predictions of one run of prepare_for_2nd_level_model.py"
+        )
+
+
 def _matching_record(
     path: Path, predictions: ImagePredictions, record_of: dict[str | int, AnnotatedImage]
 ) -> AnnotatedImage:
@@ -141,8 +145,7 @@ def _matching_record(
 
 def largest_iou(instances: Instances, record: AnnotatedImage) -> np.ndarray:
     """Largest IoU over pixels of each predicted mask with any true cell, float64 [N]."""
-    cells = [rle for rle, crowd in zip(record.rles, record.iscrowd, strict=True) if not crowd]
-    return rle_iou(to_rles(instances), cells).max(axis=1, initial=0)
+    return rle_iou(to_rles(instances), record.cell_rles).max(axis=1, initial=0)
 
 
 def usable_columns(table: pd.DataFrame) -> list[str]:

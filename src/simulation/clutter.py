@@ -10,15 +10,16 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from cells.masks import Crop
 from simulation.cell_types import REFERENCE_PIXELS, Appearance
-from simulation.shapes import Cell, smooth_noise
+from simulation.shapes import smooth_noise
 
 LINE_UNIT = 4  # levels of an 8-bit line drawing for one of optical thickness
 SHIFT = 3  # line drawings are in eighths of a pixel
 
 
 def draw_neurites(
-    cells: Sequence[Cell],
+    cells: Sequence[Crop],
     look: Appearance,
     contrast: float,
     image_size: tuple[int, int],
@@ -51,7 +52,7 @@ def draw_neurites(
 
 
 def _draw_tails(
-    canvas: np.ndarray, cell: Cell, strength: float, beads: float, rng: np.random.Generator
+    canvas: np.ndarray, cell: Crop, strength: float, beads: float, rng: np.random.Generator
 ) -> None:
     """Neurites from the ends of a cell, along its axis."""
     rows, columns = np.nonzero(cell.mask)
@@ -85,7 +86,7 @@ def _level(strength: float) -> int:
     return int(np.clip(strength * LINE_UNIT, 2, 255))
 
 
-def _middle(cell: Cell) -> np.ndarray:
+def _middle(cell: Crop) -> np.ndarray:
     """x, y of the middle of a cell's box, float64 [2]."""
     return np.array(cell.offset) + np.array(cell.mask.shape[::-1]) / 2
 
@@ -123,7 +124,7 @@ def _draw_path(
 
 
 def add_vesicles(
-    thickness: np.ndarray, cells: Sequence[Cell], heaps: int, rng: np.random.Generator
+    thickness: np.ndarray, cells: Sequence[Crop], heaps: int, rng: np.random.Generator
 ) -> None:
     """Heaps of bright bubbles with dark rings, on cells and beside them: dead cells, blebs."""
     height, width = thickness.shape

@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from cells.annotations import read_coco
 from cells.exports.picture import write_picture
-from cells.masks import paste
+from cells.masks import Crop, paste
 from cells.rle import encode, rle_crop, to_rle
 from simulation.cell_types import CELL_TYPES
 from simulation.render import render
-from simulation.shapes import Cell, random_layout
+from simulation.shapes import random_layout
 from utils.files import write_json
 from utils.script import InputError
 
@@ -29,7 +29,7 @@ class Layout(NamedTuple):
 
     type_name: str
     image_size: tuple[int, int]  # (height, width) in pixels
-    cells: list[Cell] | None
+    cells: list[Crop] | None
 
 
 class Task(NamedTuple):
@@ -141,7 +141,7 @@ def _draw(task: Task) -> tuple[dict, list[dict]]:
     return record, [_annotation(cell, task.path.stem, name, image_size) for cell in cells]
 
 
-def _annotation(cell: Cell, image_id: str, name: str, image_size: tuple[int, int]) -> dict:
+def _annotation(cell: Crop, image_id: str, name: str, image_size: tuple[int, int]) -> dict:
     """COCO annotation of one cell, without its id."""
     height, width = cell.mask.shape
     return {
@@ -154,10 +154,10 @@ def _annotation(cell: Cell, image_id: str, name: str, image_size: tuple[int, int
     }
 
 
-def _cell(row: dict, image_size: tuple[int, int], path: Path) -> Cell:
+def _cell(row: dict, image_size: tuple[int, int], path: Path) -> Crop:
     """The cell of one COCO annotation; `path` is for the message of an `InputError`."""
     try:
         rle = to_rle(row.get("segmentation"), *image_size)
     except ValueError as error:
         raise InputError(f"{path}: annotation {row.get('id')}: {error}") from error
-    return Cell(*rle_crop(rle))
+    return rle_crop(rle)

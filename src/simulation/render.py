@@ -16,15 +16,16 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from cells.masks import Crop, window_of
 from simulation.cell_types import APPEARANCES, REFERENCE_PIXELS, Appearance
 from simulation.clutter import add_debris, add_vesicles, draw_dust, draw_neurites
-from simulation.shapes import Cell, smooth_noise, window_of
+from simulation.shapes import smooth_noise
 
 MEAN = 128.0  # grey value of an image's mean: the background is removed
 
 
 def render(
-    cells: Sequence[Cell], cell_type: str, image_size: tuple[int, int], rng: np.random.Generator
+    cells: Sequence[Crop], cell_type: str, image_size: tuple[int, int], rng: np.random.Generator
 ) -> np.ndarray:
     """Draw an image of the cells.
 
@@ -67,7 +68,7 @@ def _background(image_size: tuple[int, int], rng: np.random.Generator) -> np.nda
 
 def _add_cell(
     thickness: np.ndarray,
-    cell: Cell,
+    cell: Crop,
     look: Appearance,
     contrast: float,
     margin: float,
@@ -101,7 +102,7 @@ def _add_cell(
         body += gain * _nucleus(cell, relative, rng)
     if rng.random() < look.striae:
         body += gain * rng.uniform(0.05, 0.35) * _striae(cell.mask, rng) * dome
-    thickness[window_of(cell)] += np.where(cell.mask, body, 0).astype(np.float32)
+    thickness[window_of(*cell)] += np.where(cell.mask, body, 0).astype(np.float32)
 
 
 def _granules(size: tuple[int, int], amplitude: float, rng: np.random.Generator) -> np.ndarray:
@@ -128,7 +129,7 @@ def _striae(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return striae / (noise.std() + 1e-6)
 
 
-def _nucleus(cell: Cell, relative: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _nucleus(cell: Crop, relative: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A disc with an outline and nucleoli at the thickest place, relative to the body's thickness.
 
     Args:

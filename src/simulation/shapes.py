@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from cells.masks import Crop, tight_crop, window_of
 from simulation.cell_types import QUANTILES, REFERENCE_PIXELS, CellType
 
 MIN_AREA = 12  # pixels, of a whole cell and of what the image's border leaves of one
 MAX_ATTEMPTS = 12  # places tried for a cell before it is left out
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a layout.
-
-    Attributes:
-        mask: bool [h, w], tight crop.
-        offset: x, y of the crop's top left pixel in the image.
-    """
-
-    mask: np.ndarray
-    offset: tuple[int, int]
-
-
 def random_layout(
     cell_type: CellType, image_size: tuple[int, int], rng: np.random.Generator
-) -> list[Cell]:
+) -> list[Crop]:
     """Place random cells in clusters of similar orientation, with little overlap.
 
     Args:
@@ -47,7 +34,7 @@ def random_layout(
     alignment = rng.uniform(10, 60)  # degrees of scatter about the local heading
     spots = rng.choice(density.size, (count, MAX_ATTEMPTS), p=_normalised(density))
     occupied = np.zeros(image_size, bool)
-    cells: list[Cell] = []
+    cells: list[Crop] = []
     for places in spots:
         outline = random_shape(cell_type, rng)
         allowed = cell_type.overlap * rng.random()
@@ -57,7 +44,7 @@ def random_layout(
             cell = _place(outline, angle, (x, y), image_size)
             if cell is None:
                 continue
-            window = occupied[window_of(cell)]
+            window = occupied[window_of(*cell)]
             if window[cell.mask].mean() <= allowed:
                 window |= cell.mask
                 cells.append(cell)
@@ -80,13 +67,6 @@ def random_shape(cell_type: CellType, rng: np.random.Generator) -> list[np.ndarr
         polygons.append(_process(body, length, rng))
     area = np.exp(np.interp(rng.random(), QUANTILES, np.log(cell_type.areas)))
     return _scale_to_area(polygons, area)
-
-
-def window_of(cell: Cell) -> tuple[slice, slice]:
-    """Rows and columns of a cell's crop in the image."""
-    x, y = cell.offset
-    height, width = cell.mask.shape
-    return slice(y, y + height), slice(x, x + width)
 
 
 def smooth_noise(image_size: tuple[int, int], sigma: float, rng: np.random.Generator) -> np.ndarray:
@@ -144,8 +124,8 @@ def _scale_to_area(polygons: Sequence[np.ndarray], area: float) -> list[np.ndarr
     return [polygon * scale for polygon in polygons]
 
 
-def _rasterise(polygons: Sequence[np.ndarray]) -> tuple[np.ndarray, tuple[int, int]]:
-    """Union of polygons; returns a tight crop, bool [h, w], and x, y of its corner."""
+def _rasterise(polygons: Sequence[np.ndarray]) -> Crop:
+    """Union of polygons."""
     points = np.concatenate(polygons)
     left, top = np.floor(points.min(axis=0)).astype(int) - 1
     right, bottom = np.ceil(points.max(axis=0)).astype(int) + 2
@@ -154,8 +134,7 @@ def _rasterise(polygons: Sequence[np.ndarray]) -> tuple[np.ndarray, tuple[int, i
         # in quarters of a pixel
         fixed = np.round((polygon - (left, top)) * 4).astype(np.int32)
         cv2.fillPoly(canvas, [fixed], 1, cv2.LINE_8, shift=2)
-    mask, (x, y) = _tight(canvas.astype(bool))
-    return mask, (int(left) + x, int(top) + y)
+    return tight_crop(canvas.astype(bool), (left, top))
 
 
 def _place(
@@ -163,11 +142,11 @@ def _place(
     angle: float,
     centre: tuple[int, int],
     image_size: tuple[int, int],
-) -> Cell | None:
+) -> Crop | None:
     """Turn a shape by `angle` degrees and put it at `centre` (x, y).
 
     Returns:
-        What lies in the image of it; None when that is too little.
+        The part of it that lies in the image; None when that is too small.
     """
     turn = cv2.getRotationMatrix2D((0, 0), float(angle), 1)[:, :2]
     mask, (x, y) = _rasterise([polygon @ turn.T + centre for polygon in polygons])
@@ -175,23 +154,15 @@ def _place(
     inside = mask[max(-y, 0) : max(height - y, 0), max(-x, 0) : max(width - x, 0)]
     if inside.sum() < max(MIN_AREA, 0.15 * mask.sum()):
         return None
-    crop, (left, top) = _tight(inside)
-    return Cell(crop, (max(x, 0) + left, max(y, 0) + top))
+    return tight_crop(inside, (max(x, 0), max(y, 0)))
 
 
-def _fallback(image_size: tuple[int, int]) -> Cell:
+def _fallback(image_size: tuple[int, int]) -> Crop:
     """A disc in the middle, for an image too small for any cell that was drawn."""
     height, width = image_size
     radius = max(2, min(height, width) // 6)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)) > 0
-    return Cell(disc, (width // 2 - radius, height // 2 - radius))
-
-
-def _tight(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """Cut away empty margins; returns the crop and the x, y of its corner."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    return mask[top : rows[-1] + 1, left : columns[-1] + 1], (left, top)
+    return Crop(disc, (width // 2 - radius, height // 2 - radius))
 
 
 def _normalised(weights: np.ndarray) -> np.ndarray:

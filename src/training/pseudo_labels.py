@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from cells.annotations import check_same_classes
 from cells.instances import Instances
 from cells.rle import to_rles
 from network.ensemble import Ensemble
@@ -204,8 +205,4 @@ def check_places(original: dict, path: Path, image_dir: Path) -> None:
 def check_classes(class_names: Sequence[str], original: dict) -> None:
     """Raise an `InputError` unless the models' classes are the annotations', in whatever order."""
     names = [category["name"] for category in original["categories"]]
-    if set(names) != set(class_names):
-        raise InputError(
-            f"--weights: classes ({', '.join(class_names)}) differ from the annotations' "
-            f"({', '.join(names)}); give the matching data"
-        )
+    check_same_classes("--weights", class_names, "the annotations", names)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from cells.annotations import load_annotations
+from cells.annotations import check_same_classes, load_annotations
 from cells.rle import to_rle
 from utils.script import InputError
 
@@ -132,3 +132,12 @@ def test_file_that_is_not_coco(tmp_path, text):
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="no such annotation file"):
         load_annotations(tmp_path / "x.json", tmp_path)
+
+
+def test_classes_are_compared_with_or_without_their_order():
+    check_same_classes("--weights", ("a", "b"), "the annotations", ("b", "a"))
+    check_same_classes("--weights", ("a", "b"), "the annotations", ["a", "b"], same_order=True)
+    with pytest.raises(InputError, match=r"--weights: its classes \(a, c\).*annotations \(b, a\)"):
+        check_same_classes("--weights", ("a", "c"), "the annotations", ("b", "a"))
+    with pytest.raises(InputError, match="in this order"):
+        check_same_classes("x", ("a", "b"), "y", ("b", "a"), same_order=True)

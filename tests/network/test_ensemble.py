@@ -175,7 +175,7 @@ def test_images_of_any_size(untrained, shape):
 
 
 def test_different_class_names_are_refused(untrained):
-    with pytest.raises(InputError, match="class names differ"):
+    with pytest.raises(InputError, match="not those of the first model"):
         load_ensemble([untrained(), untrained(names=("x", "y", "z"))], CPU, torch.float32)
 
 

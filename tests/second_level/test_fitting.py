@@ -113,7 +113,7 @@ def test_bad_folders_of_pickles(folder, tmp_path):
     others = {
         "is not in the annotations": replace(predictions, image_id="stranger"),
         "in the annotations": replace(predictions, instances=Instances.empty((9, 9))),
-        "in one order": replace(predictions, class_names=CLASS_NAMES[::-1]),
+        "in this order": replace(predictions, class_names=CLASS_NAMES[::-1]),
     }
     for message, other in others.items():
         write_predictions(tmp_path / "one" / "z.pkl", other)

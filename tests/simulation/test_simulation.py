@@ -12,9 +12,10 @@ from helpers import assert_one_line_error
 from pycocotools import mask as coco_mask
 
 from cells.annotations import load_annotations
+from cells.masks import Crop, window_of
 from simulation.cell_types import CELL_TYPES
 from simulation.render import render
-from simulation.shapes import Cell, random_layout, window_of
+from simulation.shapes import random_layout
 
 SIZE = (520, 704)  # height, width
 TYPES = tuple(CELL_TYPES)
@@ -25,10 +26,10 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def covered(cells: list[Cell], size: tuple[int, int]) -> np.ndarray:
+def covered(cells: list[Crop], size: tuple[int, int]) -> np.ndarray:
     mask = np.zeros(size, bool)
     for cell in cells:
-        mask[window_of(cell)] |= cell.mask
+        mask[window_of(*cell)] |= cell.mask
     return mask
 
 
@@ -134,7 +135,7 @@ def test_small_and_odd_sizes(name, size):
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (64, 64)])
 def test_extreme_masks_and_none(shape):
-    cells = [Cell(np.ones(shape, bool), (0, 0))]
+    cells = [Crop(np.ones(shape, bool), (0, 0))]
     for seed in range(10):
         for layout in (cells, []):
             assert render(layout, "astro", (64, 64), np.random.default_rng(seed)).std() > 0

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from cells.instances import Instances
-from cells.masks import binary_crops
+from cells.masks import Crop, binary_crops, find_outlines, tight_crop
 
 
 @dataclass(frozen=True)
@@ -51,25 +51,22 @@ class MeasuredInstances:
         return cv2.cvtColor(np.ascontiguousarray(self.image), cv2.COLOR_BGR2GRAY)
 
     @cached_property
-    def _tight(self) -> list[tuple[np.ndarray, tuple[int, int, int, int]]]:
-        """Foreground within its box, and the box x1 y1 x2 y2."""
-        found = []
-        crops = binary_crops(self.instances)
-        for crop, (left, top) in zip(crops, self.instances.offsets.tolist(), strict=True):
-            x, y, w, h = cv2.boundingRect(crop.view(np.uint8)) if crop.size else (0, 0, 0, 0)
-            x1, y1 = left + x, top + y
-            found.append((crop[y : y + h, x : x + w], (x1, y1, x1 + w, y1 + h)))
-        return found
+    def crops(self) -> list[Crop]:
+        """The foreground of each mask within its tight box."""
+        crops = zip(binary_crops(self.instances), self.instances.offsets.tolist(), strict=True)
+        return [tight_crop(mask, offset) for mask, offset in crops]
 
     @cached_property
     def masks(self) -> list[np.ndarray]:
         """N boolean arrays [h, w], the foreground within `extents`."""
-        return [mask for mask, _ in self._tight]
+        return [crop.mask for crop in self.crops]
 
     @cached_property
     def extents(self) -> np.ndarray:
         """Tight boxes of the masks, int64 [N, 4], x1 y1 x2 y2."""
-        return np.array([box for _, box in self._tight], np.int64).reshape(-1, 4)
+        corners = np.array([crop.offset for crop in self.crops], np.int64).reshape(-1, 2)
+        sides = np.array([crop.mask.shape[::-1] for crop in self.crops], np.int64).reshape(-1, 2)
+        return np.concatenate([corners, corners + sides], axis=1)
 
     @cached_property
     def areas(self) -> np.ndarray:
@@ -79,10 +76,7 @@ class MeasuredInstances:
     @cached_property
     def outlines(self) -> list[list[np.ndarray]]:
         """For each mask the contours of its pieces, see `find_outlines`."""
-        return [
-            find_outlines(mask, (x, y))
-            for mask, (x, y, _, _) in zip(self.masks, self.extents.tolist(), strict=True)
-        ]
+        return [find_outlines(*crop) for crop in self.crops]
 
     @cached_property
     def centroids(self) -> np.ndarray:
@@ -97,19 +91,6 @@ class MeasuredInstances:
             if moments["m00"] > 0:
                 centres[i] = moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
         return np.floor(centres)
-
-
-def find_outlines(mask: np.ndarray, offset: tuple[int, int]) -> list[np.ndarray]:
-    """Outer contours of a mask's pieces in pixels of the image, int32 [K, 1, 2], largest first."""
-    if not mask.size:
-        return []
-    pieces, _ = cv2.findContours(
-        np.ascontiguousarray(mask).view(np.uint8),
-        cv2.RETR_EXTERNAL,
-        cv2.CHAIN_APPROX_SIMPLE,
-        offset=offset,
-    )
-    return sorted(pieces, key=cv2.contourArea, reverse=True)
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
