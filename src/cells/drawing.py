@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from cells.masks import binary_crops
 FILL_OPACITY = 0.25
 MIN_SHORT_SIDE = 1000  # smaller images are enlarged, so that contours and scores stay legible
 MAX_ZOOM = 8
+LEGEND_HEIGHT = 32  # pixels
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_HEIGHT = 22  # pixels of a capital letter at font scale 1
 
@@ -30,10 +32,7 @@ def draw_instances(image: np.ndarray, instances: Instances, show_scores: bool = 
     """
     zoom = int(np.clip(np.ceil(MIN_SHORT_SIDE / min(image.shape[:2])), 1, MAX_ZOOM))
     canvas = cv2.resize(stretch_contrast(image), None, fx=zoom, fy=zoom)
-    crops = [
-        cv2.resize(crop.astype(np.uint8), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
-        for crop in binary_crops(instances)
-    ]
+    crops = [enlarge(crop, zoom) for crop in binary_crops(instances)]
     placed = list(
         zip(crops, instances.offsets * zoom, distinct_colors(len(instances)), strict=True)
     )
@@ -41,14 +40,53 @@ def draw_instances(image: np.ndarray, instances: Instances, show_scores: bool = 
         window = canvas[y : y + crop.shape[0], x : x + crop.shape[1]]
         inside = crop.astype(bool)
         window[inside] = (1 - FILL_OPACITY) * window[inside] + FILL_OPACITY * np.array(color)
-    for crop, (x, y), color in placed:
-        outline, _ = cv2.findContours(crop, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        offset = (int(x), int(y))
-        cv2.drawContours(canvas, outline, -1, color, 1 + zoom // 3, cv2.LINE_AA, offset=offset)
+    for crop, offset, color in placed:
+        draw_outline(canvas, crop, offset, color, 1 + zoom // 3)
     if show_scores:
         for (crop, offset, _), score in zip(placed, instances.scores, strict=True):
             _write_score(canvas, crop, offset, float(score))
     return canvas
+
+
+def enlarge(crop: np.ndarray, zoom: int) -> np.ndarray:
+    """A mask, bool [h, w], with squares of `zoom` pixels for each of its own, uint8."""
+    size = crop.shape[1] * zoom, crop.shape[0] * zoom
+    return cv2.resize(crop.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+
+
+def draw_outline(
+    canvas: np.ndarray,
+    crop: np.ndarray,
+    offset: Sequence[int],
+    color: tuple[int, int, int],
+    thickness: int,
+) -> None:
+    """Draw the outer contours of a mask.
+
+    Args:
+        canvas: uint8 BGR [height, width, 3], changed in place.
+        crop: uint8 [h, w].
+        offset: x, y of its top left pixel on the canvas.
+        color: BGR.
+        thickness: pixels.
+    """
+    outlines, _ = cv2.findContours(crop, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    origin = int(offset[0]), int(offset[1])
+    cv2.drawContours(canvas, outlines, -1, color, thickness, cv2.LINE_AA, offset=origin)
+
+
+def legend(width: int, title: str, parts: Sequence[tuple[str, tuple[int, int, int]]]) -> np.ndarray:
+    """A black strip with a white title and then texts, each in its BGR colour.
+
+    Returns:
+        uint8 BGR [32, width, 3]; what is too wide is cut off.
+    """
+    strip = np.zeros((LEGEND_HEIGHT, width, 3), np.uint8)
+    x = 8
+    for text, color in [(title, (255, 255, 255)), *parts]:
+        cv2.putText(strip, text, (x, LEGEND_HEIGHT - 10), FONT, 0.6, color, 1, cv2.LINE_AA)
+        x += cv2.getTextSize(text, FONT, 0.6, 1)[0][0] + 24
+    return strip
 
 
 def stretch_contrast(image: np.ndarray) -> np.ndarray:

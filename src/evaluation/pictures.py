@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from cells.annotations import AnnotatedImage
-from cells.drawing import FONT, MIN_SHORT_SIDE, stretch_contrast
+from cells.drawing import MIN_SHORT_SIDE, draw_outline, enlarge, legend, stretch_contrast
 from cells.exports.picture import write_picture
 from cells.instances import Instances
 from cells.masks import binary_crops
@@ -22,7 +22,6 @@ from utils.files import atomic_path
 
 # BGR of Okabe and Ito's palette, which colour-blind people can tell apart
 TRUE_POSITIVE, FALSE_POSITIVE, MISS = (115, 158, 0), (0, 94, 213), (66, 228, 240)
-LEGEND_HEIGHT = 32  # pixels
 MAX_ZOOM = 16
 
 
@@ -72,10 +71,12 @@ def draw_errors(
     canvas = cv2.resize(stretch_contrast(image), None, fx=zoom, fy=zoom)
     for _, color, crops in groups:
         for crop, offset in crops:
-            _draw_outline(canvas, crop, offset, zoom, color)
+            if crop.size:
+                origin = int(offset[0]) * zoom, int(offset[1]) * zoom
+                draw_outline(canvas, enlarge(crop, zoom), origin, color, zoom)
     parts = [(f"{len(crops)} {name}", color) for name, color, crops in groups[::-1]]
-    legend = _legend(canvas.shape[1], f"AP {comparison.score().ap:.3f}", parts)
-    return np.vstack([canvas, legend])
+    title = f"AP {comparison.score().ap:.3f}"
+    return np.vstack([canvas, legend(canvas.shape[1], title, parts)])
 
 
 def plot_precision_recall(path: Path, curves: Sequence[ImageCurve]) -> None:
@@ -102,24 +103,3 @@ def plot_precision_recall(path: Path, curves: Sequence[ImageCurve]) -> None:
 
 def _select(crops: Sequence[tuple], chosen: np.ndarray) -> list[tuple]:
     return [crops[i] for i in np.flatnonzero(chosen).tolist()]
-
-
-def _draw_outline(
-    canvas: np.ndarray, crop: np.ndarray, offset: Sequence[int], zoom: int, color: tuple
-) -> None:
-    if not crop.any():
-        return
-    size = crop.shape[1] * zoom, crop.shape[0] * zoom
-    enlarged = cv2.resize(crop.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    outlines, _ = cv2.findContours(enlarged, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    origin = int(offset[0]) * zoom, int(offset[1]) * zoom
-    cv2.drawContours(canvas, outlines, -1, color, zoom, cv2.LINE_AA, offset=origin)
-
-
-def _legend(width: int, title: str, parts: Sequence[tuple[str, tuple]]) -> np.ndarray:
-    strip = np.zeros((LEGEND_HEIGHT, width, 3), np.uint8)
-    x = 8
-    for text, color in [(title, (255, 255, 255)), *parts]:
-        cv2.putText(strip, text, (x, LEGEND_HEIGHT - 10), FONT, 0.6, color, 1, cv2.LINE_AA)
-        x += cv2.getTextSize(text, FONT, 0.6, 1)[0][0] + 24
-    return strip
