@@ -81,8 +81,8 @@ def parse_args() -> argparse.Namespace:
         type=at_least(1),
         default=[500, 1000, 2000, 5000],
         metavar="INSTANCES",
-        help="also measure what follows the networks alone, with so many instances on the largest "
-        "image (default: 500 1000 2000 5000; without a number: not)",
+        help="also measure what follows the networks alone, with these numbers of instances on the "
+        "largest image (default: 500 1000 2000 5000; without a number: not)",
     )
     add("--repeats", type=at_least(1), default=3, help="images a case (default: %(default)s)")
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="not of the baseline")

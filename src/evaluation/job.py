@@ -1,4 +1,4 @@
-"""What the two evaluation scripts share: their options, and the job itself."""
+"""What the two evaluation scripts share: their options, and the evaluation itself."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def run_evaluation(
     Args:
         weights: checkpoints; not looked at with `--predictions`.
         args: options of `add_arguments`.
-        rescore: changes scores and drops instances after the models; the report then also has the
-            score before.
+        rescore: changes scores and drops instances after the models; the report then also has
+            the figures before it.
 
     Raises:
         InputError: bad weights, annotations, predictions or options.

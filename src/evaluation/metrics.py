@@ -48,8 +48,8 @@ class Comparison:
     """Predictions of one image against its truth.
 
     Attributes:
-        iou: float64 [N, M], IoU of every prediction with every true mask that is no crowd region.
-        counted: bool [N], False for predictions that crowd regions excuse.
+        iou: float64 [N, M], IoU of every prediction with every true mask, crowd regions left out.
+        counted: bool [N], False for predictions that lie in crowd regions.
     """
 
     iou: np.ndarray
@@ -65,7 +65,8 @@ def iou_with_label_image(labels: np.ndarray, count: int, rles: Sequence[dict]) -
 
     Args:
         labels: int32 [height, width], 0 background, i + 1 for prediction i.
-        count: number N of predictions; one that overlaps emptied has IoU 0 with everything.
+        count: number N of predictions; one whose pixels all belong to others
+            has IoU 0 with everything.
         rles: M true masks.
 
     Returns:
@@ -134,8 +135,8 @@ def count_matches_by_confidence(
 ) -> ImageScore:
     """What `count_matches` would give for the predictions whose score reaches each confidence.
 
-    Overlaps need no second resolving: a pixel goes to the highest score, so that leaving out the
-    lower scores changes nothing about the pixels of the others, and neither their IoU.
+    Overlaps need not be resolved again: a pixel belongs to the highest score there, so leaving out
+    lower scores changes neither the pixels nor the IoU of the others.
 
     Args:
         iou: float64 [N, M] with overlaps resolved among all N predictions.

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: what was found, invented and missed; and the precision/recall plot."""
+"""Pictures of an evaluation: found, false and missed cells, and the precision/recall plot."""
 
 from __future__ import annotations
 

@@ -129,9 +129,11 @@ def _read_rows(path: str | Path) -> list[dict]:
     except FileNotFoundError as error:
         raise InputError(f"--predictions {path}: no such file or folder; {remedy}") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"--predictions {path}: no readable JSON ({error}); {remedy}") from error
+        raise InputError(
+            f"--predictions {path}: not readable as JSON ({error}); {remedy}"
+        ) from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise InputError(f"--predictions {path}: is no list of predictions; {remedy}")
+        raise InputError(f"--predictions {path}: is not a list of predictions; {remedy}")
     return rows
 
 
@@ -233,7 +235,7 @@ def _read_labels(path: Path, image_size: tuple[int, int]) -> np.ndarray:
     """Label image with labels 1, 2 ... N without gaps, int32 [height, width].
 
     Raises:
-        InputError: unreadable, of another size than the image, or no whole numbers.
+        InputError: unreadable, of another size than the image, or without whole numbers.
     """
     try:
         if path.suffix == ".npy":
@@ -243,7 +245,7 @@ def _read_labels(path: Path, image_size: tuple[int, int]) -> np.ndarray:
         else:
             labels = tifffile.imread(path)
     except Exception as error:  # each library raises kinds of its own for broken files
-        raise InputError(f"{path}: unreadable label image ({error}); write it anew") from error
+        raise InputError(f"{path}: unreadable label image ({error}); write it again") from error
     if labels is None or labels.shape != image_size:
         shape = None if labels is None else labels.shape
         raise InputError(f"{path}: label image of shape {shape}, but the image is {image_size}")

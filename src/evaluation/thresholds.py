@@ -1,7 +1,7 @@
 """Precision, recall and the competition's score against the confidence threshold.
 
 One inference pass with a low threshold serves all higher ones: mask NMS is greedy in the order of
-the scores, so that filtering by score after it leaves what filtering before it would.
+the scores, so filtering by score after it leaves the same as filtering before it.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ def image_curve(
 def best_confidence(curves: Sequence[ImageCurve], class_names: Sequence[str]) -> pd.DataFrame:
     """The threshold of each class with the best mean over images of the competition's score.
 
-    Each image is decided by one class, so that the best of each class is the best of all together.
-    Of equally good thresholds the one nearest to the present one is given.
+    Each image is decided by one class, so the best thresholds of the classes are the best of all
+    together. Among equally good ones, the nearest to the current threshold is given.
 
     Returns:
-        One row for each class that decides about any image, and "all". Columns: images,
-        threshold (nan: none) and mAP as they are, best threshold, best mAP.
+        One row for each class that decides any image, and "all". Columns: images,
+        current threshold (nan: none) and its mAP, best threshold and its mAP.
     """
     rows, best_of_all = {}, 0.0
     for label, name in enumerate(class_names):

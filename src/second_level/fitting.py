@@ -1,4 +1,4 @@
-"""Training the 2nd-level model: targets, splits by image, fitting, and what the model is worth."""
+"""Training the 2nd-level model: targets, splits by image, fitting, and how good the model is."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet
 
     Raises:
         InputError: no files, damaged ones, files of images that the annotations lack or of other
-            classes or models, or less than two images with predictions.
+            classes or models, or fewer than two images with predictions.
     """
     found = sorted(Path(data_dir).glob("*.pkl"))
     if not found:
@@ -149,7 +149,7 @@ def largest_iou(instances: Instances, record: AnnotatedImage) -> np.ndarray:
 
 
 def usable_columns(table: pd.DataFrame) -> list[str]:
-    """Columns of enough values that differ enough to learn from them."""
+    """Columns with few missing values, and enough different ones to learn from."""
     return [
         name
         for name, column in table.items()
@@ -159,7 +159,7 @@ def usable_columns(table: pd.DataFrame) -> list[str]:
 
 
 def split_images(count: int, parts: int, seed: int) -> list[np.ndarray]:
-    """Images at random in parts of nearly equal size; int64 positions."""
+    """Split the positions of `count` images at random into parts of nearly equal size; int64."""
     order = np.random.default_rng(seed).permutation(count)
     return np.array_split(order, parts)
 

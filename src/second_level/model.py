@@ -18,7 +18,7 @@ from utils.pickles import ARRAY_STAND_INS, read_pickle
 from utils.script import InputError
 from utils.trial import survives
 
-MISSING = -1.0  # what a missing value is in training and prediction
+MISSING = -1.0  # stands for a missing value in training and prediction
 DROP_THRESHOLD = 0.3  # an instance of a lower predicted IoU is dropped
 LOSSES = ("RMSE", "MAE", "MAPE", "Huber", "Quantile", "Expectile", "LogCosh", "Lq")
 TRIALS = 500  # rows that a loaded model predicts at first
@@ -62,7 +62,7 @@ def predict_iou(model: CatBoostRegressor, table: pd.DataFrame) -> np.ndarray:
 
 
 def apply_iou(instances: Instances, iou: np.ndarray, threshold: float) -> Instances:
-    """Instances whose score is the predicted IoU, from the threshold on, highest first."""
+    """The instances from the threshold on, with their predicted IoU as the score, highest first."""
     scores = np.clip(iou, 0, 1).astype(np.float32)
     rescored = replace(instances, scores=scores)
     return rescored[scores >= np.float32(threshold)].sorted_by_score()

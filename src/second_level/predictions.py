@@ -30,7 +30,7 @@ class ImagePredictions:
 
     Attributes:
         image_id: as in the annotation file.
-        image_path: where the image lay.
+        image_path: where the image was.
         class_names: by label.
         instances: predictions.
         weights: SHA-256 of the models' checkpoints; none in files of earlier versions.
@@ -89,7 +89,9 @@ def read_predictions(path: str | Path) -> ImagePredictions:
         return _checked(record)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else error
-        raise InputError(f"{path}: no predictions of ours ({reason}); {REMEDY}") from error
+        raise InputError(
+            f"{path}: not a prediction file of this project ({reason}); {REMEDY}"
+        ) from error
 
 
 def _checked(record: object) -> ImagePredictions:
@@ -117,7 +119,7 @@ def _checked(record: object) -> ImagePredictions:
     if count and not 0 <= labels.min() <= labels.max() < len(names):
         raise ValueError("labels out of range")
     if any(crop.ndim != 2 or crop.dtype != np.uint16 for crop in crops):
-        raise ValueError("masks are no uint16 [h, w]")
+        raise ValueError("masks are not uint16 [h, w]")
     sizes = np.array([crop.shape for crop in crops], np.int64).reshape(-1, 2)[:, ::-1]
     if (offsets < 0).any() or (offsets > (width, height) - sizes).any():
         raise ValueError("masks reach outside the image")

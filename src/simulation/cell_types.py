@@ -85,7 +85,7 @@ class Appearance:
         striae: probability that a body shows fibres along its major axis.
         nuclei: probability that a body shows its nucleus.
         tails: probability that an unlabelled neurite prolongs a cell.
-        rays: most thin neurites around one cell.
+        rays: largest number of thin neurites around one cell.
         fibres: neurites crossing the image, per 704 x 520 pixels.
         beads: probability that a neurite is beaded.
         vesicles: heaps of small bubbles (dead cells), per 704 x 520 pixels.

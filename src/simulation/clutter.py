@@ -94,7 +94,7 @@ def _middle(cell: Crop) -> np.ndarray:
 def _walk(
     start: np.ndarray, heading: float, length: float, bend: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """A winding path of 4 px steps, float64 [P, 2] (x, y); `bend` is radians a step."""
+    """A winding path of 4 px steps, float64 [P, 2] (x, y); `bend` is in radians per step."""
     steps = max(2, round(length / 4))
     # The curvature itself drifts, which gives arcs rather than a tremble.
     turns = cv2.GaussianBlur(rng.normal(0, 2 * bend, (1, steps)), (0, 0), 2)[0]

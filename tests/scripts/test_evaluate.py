@@ -152,7 +152,7 @@ def test_perfect_predictions_from_elsewhere(shapes, tmp_path):
         (("--annotation_file", "pyproject.toml"), "pyproject.toml: not readable as JSON"),
         (("--fold", 7), "annotations_valid_7.json"),
         (("--predictions", "nowhere.json"), "--predictions nowhere.json"),
-        (("--predictions", "README.md"), "--predictions README.md: no readable JSON"),
+        (("--predictions", "README.md"), "--predictions README.md: not readable as JSON"),
         (("--predictions", "tests"), "3 label image.* missing"),
         (("--predictions", "tests", "--confidence_search"), "--confidence_search"),
         ((), "nowhere.pth"),

@@ -1,4 +1,4 @@
-"""What several features of an image's instances build on, each computed once and when needed."""
+"""What several features of an image's instances share, computed once and only when needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FeatureGroup:
     """Columns that are computed together.
 
     Attributes:
-        names: all columns that it can give.
+        names: all columns that it gives.
         compute: from the instances and the names that are asked for to float or int arrays [N] by
             name; it may give more of its columns than asked for.
     """
@@ -82,7 +82,7 @@ class MeasuredInstances:
     def centroids(self) -> np.ndarray:
         """Centre of each outline, x y cut to whole pixels, float64 [N, 2].
 
-        As the reference takes it: from the moments of the polygon. Outlines that enclose nothing
+        From the moments of the polygon, as in the reference. Outlines that enclose nothing
         (lines, points) and empty masks get the centre of their box.
         """
         centres = self.extents.reshape(-1, 2, 2).mean(axis=1)

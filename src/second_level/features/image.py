@@ -87,7 +87,7 @@ def contrast_features(measured: MeasuredInstances, names: Collection[str]) -> di
 
 
 def edge_features(measured: MeasuredInstances, names: Collection[str]) -> dict[str, np.ndarray]:
-    """Mean steepness of the image along the mask's border (Sobel, grey values a pixel)."""
+    """Mean steepness of the image along the mask's border (Sobel, grey values per pixel)."""
     across = cv2.Sobel(measured.grey, cv2.CV_32F, 1, 0, scale=1 / 8)
     down = cv2.Sobel(measured.grey, cv2.CV_32F, 0, 1, scale=1 / 8)
     steepness = cv2.magnitude(across, down)

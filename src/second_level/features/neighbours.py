@@ -47,7 +47,7 @@ def radius_features(measured: MeasuredInstances, names: Collection[str]) -> dict
     if not asked:
         return found
     first, second, squares = _pairs_within(measured.centroids, max(radii))
-    shared = np.unique(first[squares == 0])  # instances that are not the only one at their place
+    shared = np.unique(first[squares == 0])  # instances that share their place with others
     for quantity in asked:
         values, rank = _ranked(quantity, measured, second, squares)
         tables = np.empty((len(radii), 3, count))
@@ -149,8 +149,8 @@ def _after_first_hit(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Neighbours of instances that share their place with others, as the reference has them.
 
-    It drops "the instance itself" as the first of the hits sorted by distance. Where there are more
-    at distance 0, NumPy's plain quicksort decides which one that is. `np.argsort` uses it today for
+    It drops "the instance itself" as the first of the hits sorted by distance. Where several are at
+    distance 0, NumPy's plain quicksort decides which one that is. `np.argsort` uses it today for
     `longdouble` only (other types are sorted with vector instructions, ties in another order).
 
     Returns:
@@ -219,7 +219,7 @@ def nearest_features(measured: MeasuredInstances, names: Collection[str]) -> dic
         if count < 2:
             found |= {prefix + name: np.full(count, np.nan) for name in STATISTICS}
             continue
-        # for each k anew: in the reference, ties come in another order for each k
+        # a query of its own for each k: ties come in another order each time, as in the reference
         distances, neighbours = (hits[:, 1:] for hits in tree.query(centroids, k=min(k, count)))
         for quantity, values in (
             ("dist", distances),

@@ -72,7 +72,7 @@ def _overlapping_boxes(extents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of boxes x1 y1 x2 y2 that overlap, each pair once, by a sweep from left to right."""
     order = np.argsort(extents[:, 0], kind="stable")
     x1, y1, x2, y2 = extents[order].T
-    # those that begin before box i ends, and come after it
+    # boxes that come after box i and begin before it ends
     counts = np.maximum(np.searchsorted(x1, x2, side="left") - np.arange(len(x1)) - 1, 0)
     first = np.repeat(np.arange(len(x1)), counts)
     starts = np.cumsum(counts) - counts
@@ -96,7 +96,7 @@ def _with_itself(measured: MeasuredInstances, overlaps: Overlaps) -> dict[str, n
         ratio(np.bincount(overlaps.first, overlaps.iou**p, count) + with_itself, count)
         for p in (1, 2)
     )
-    # nobody overlaps with all but in images of very few instances
+    # only in images of very few instances does one of them overlap with all others
     least = with_itself.copy()
     np.minimum.at(least, overlaps.first, overlaps.iou)
     return {

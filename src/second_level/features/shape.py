@@ -147,8 +147,8 @@ def certainty_features(
 ) -> dict[str, np.ndarray]:
     """How sure the models are of the mask; models that disagree give middling probabilities.
 
-    Mean probability within the mask; pixels above 0.7 by pixels above 0.3; mean binary entropy in
-    bits over the probabilities above 0; sum of all probabilities by area.
+    Mean probability within the mask; number of pixels above 0.7 divided by those above 0.3; mean
+    binary entropy in bits over the probabilities above 0; sum of all probabilities divided by area.
     """
     rows = []
     for mask in measured.instances.masks:
@@ -195,10 +195,10 @@ def context_features(measured: MeasuredInstances, names: Collection[str]) -> dic
 
 
 def standing_features(measured: MeasuredInstances, names: Collection[str]) -> dict[str, np.ndarray]:
-    """An instance among those of the image, which differ between images in all these.
+    """How an instance compares with the others of its image.
 
-    Share of instances with a higher score, area by the median area, share of instances of the same
-    class.
+    Share of instances with a higher score, area divided by the median area, share of instances of
+    the same class.
     """
     count = len(measured)
     if not count:
