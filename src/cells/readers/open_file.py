@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cells.readers.microscopes import OPENERS, open_microscope_file
 from cells.readers.pictures import open_picture
 from cells.readers.tiff import open_tiff
 from cells.readers.volume import Volume
@@ -17,8 +18,8 @@ def open_volume(path: str | Path) -> Volume:
     """Open an image file of any kind.
 
     Raises:
-        InputError: the file is missing, empty, damaged, of an unknown kind, or promises more
-            pixels than it can hold.
+        InputError: the file is missing, empty, damaged, of a kind that is unknown or needs a
+            package that is not installed, or promises more pixels than it can hold.
     """
     path = Path(path)
     if not path.is_file():
@@ -29,4 +30,6 @@ def open_volume(path: str | Path) -> Volume:
         if file.read(len(MACOS_NOTES)) == MACOS_NOTES:
             raise InputError(f"{path}: no image but what macOS notes about one; delete it")
     suffix = path.suffix.lower()
+    if suffix in OPENERS:
+        return open_microscope_file(path)
     return open_tiff(path) if suffix in TIFF_SUFFIXES else open_picture(path)

@@ -1,0 +1,169 @@
+"""Files of microscope makers, written byte by byte as their formats ask."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections import namedtuple
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cells.readers.open_file import open_volume
+from cells.readers.volume import Window
+from utils.script import InputError
+
+STACK = np.random.default_rng(0).integers(0, 4000, (3, 2, 40, 50), np.uint16)  # T, C
+WINDOW = Window(3, 31, 7, 50)
+
+
+def segment(name: str, data: bytes) -> bytes:
+    """One segment of a CZI file."""
+    return struct.pack("<16sqq", name.encode(), len(data), len(data)) + data
+
+
+def write_czi(path, stack: np.ndarray) -> None:
+    """Uncompressed 16-bit sub-blocks of one plane each, with a directory and metadata."""
+    xml = (
+        b"<ImageDocument><Metadata><Information><Image><Dimensions><Channels>"
+        b'<Channel Name="DAPI"/><Channel Name="phase"/>'
+        b"</Channels></Dimensions></Image></Information><Scaling><Items>"
+        b'<Distance Id="X"><Value>6.5e-07</Value></Distance>'
+        b'<Distance Id="Y"><Value>6.5e-07</Value></Distance>'
+        b"</Items></Scaling></Metadata></ImageDocument>"
+    )
+    position = 32 + 512
+    body, entries = b"", []
+    for (t, c), plane in zip(np.ndindex(stack.shape[:2]), stack.reshape(-1, 40, 50), strict=True):
+        dimensions = (("X", 0, 50), ("Y", 0, 40), ("C", c, 1), ("T", t, 1))
+        entry = struct.pack("<2siqiiBB4si", b"DV", 1, position + len(body), 0, 0, 0, 0, b"", 4)
+        for axis, start, size in dimensions:
+            entry += struct.pack("<4siifi", axis.encode(), start, size, 0.0, size)
+        entries.append(entry)
+        data = struct.pack("<iiq", 0, 0, plane.nbytes) + entry
+        data += bytes(max(240 - len(entry), 0)) + plane.tobytes()
+        body += segment("ZISRAWSUBBLOCK", data)
+    directory_at = position + len(body)
+    directory = struct.pack("<i124x", len(entries)) + b"".join(entries)
+    body += segment("ZISRAWDIRECTORY", directory)
+    metadata_at = position + len(body)
+    body += segment("ZISRAWMETADATA", struct.pack("<ii248x", len(xml), 0) + xml)
+    head = struct.pack("<iiii16s16siqqiq", 1, 0, 0, 0, b"", b"", 0, directory_at, metadata_at, 0, 0)
+    path.write_bytes(segment("ZISRAWFILE", head + bytes(512 - len(head))) + body)
+
+
+def write_lif(path, stack: np.ndarray) -> None:
+    """One image whose channels lie behind each other in every frame."""
+    channels = "".join(
+        '<ChannelDescription DataType="0" ChannelTag="0" Resolution="16" LUTName="Gray" Unit="" '
+        'NameOfMeasuredQuantity="" Min="0" Max="65535" IsLUTInverted="0" BitInc="0" '
+        f'BytesInc="{4000 * c}"/>'
+        for c in range(2)
+    )
+    dimensions = "".join(
+        f'<DimensionDescription DimID="{number}" NumberOfElements="{size}" Origin="0" '
+        f'Length="{length}" Unit="m" BitInc="0" BytesInc="{step}"/>'
+        for number, size, length, step in (
+            (1, 50, 49 * 6.5e-7, 2),
+            (2, 40, 39 * 6.5e-7, 100),
+            (4, 3, 2.0, 8000),  # X, Y, T
+        )
+    )
+    xml = (
+        '<LMSDataContainerHeader Version="2"><Element Name="project"><Data/><Children>'
+        '<Element Name="image"><Data><Image><ImageDescription>'
+        f"<Channels>{channels}</Channels><Dimensions>{dimensions}</Dimensions>"
+        "</ImageDescription></Image></Data>"
+        f'<Memory Size="{stack.nbytes}" MemoryBlockID="MemBlock_1"/><Children/></Element>'
+        "</Children></Element></LMSDataContainerHeader>"
+    )
+
+    def text(value: str) -> bytes:
+        return struct.pack("<BI", 0x2A, len(value)) + value.encode("utf-16-le")
+
+    head = text(xml)
+    block = struct.pack("<BQ", 0x2A, stack.nbytes) + text("MemBlock_1")
+    path.write_bytes(
+        struct.pack("<II", 0x70, len(head))
+        + head
+        + struct.pack("<II", 0x70, len(block))
+        + block
+        + stack.tobytes()
+    )
+
+
+@pytest.mark.parametrize(
+    ("suffix", "package", "write"),
+    [(".czi", "czifile", write_czi), (".lif", "liffile", write_lif)],
+)
+def test_axes_values_and_pixel_size(tmp_path, suffix, package, write):
+    pytest.importorskip(package)
+    path = tmp_path / f"a{suffix}"
+    write(path, STACK)
+    volume = open_volume(path)
+    assert dict(volume.sizes) == {"T": 3, "C": 2}
+    assert volume.shape == (40, 50)
+    assert volume.dtype == np.uint16
+    assert volume.pixel_size == pytest.approx(0.65, rel=1e-3)
+    if suffix == ".czi":
+        assert volume.channel_names == ("DAPI", "phase")
+    found = volume.read({"T": 2, "C": 1}, WINDOW)
+    np.testing.assert_array_equal(found, STACK[2, 1][WINDOW.slices])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "package"), [(".czi", "czifile"), (".lif", "liffile"), (".nd2", "nd2")]
+)
+def test_damaged_files(tmp_path, suffix, package):
+    pytest.importorskip(package)
+    (tmp_path / f"a{suffix}").write_bytes(bytes(range(256)) * 10)
+    with pytest.raises(InputError, match=f"a{suffix}"):
+        open_volume(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "package"), [(".czi", "czifile"), (".lif", "liffile"), (".nd2", "nd2")]
+)
+def test_one_line_tells_what_to_install(tmp_path, suffix, package, monkeypatch):
+    (tmp_path / f"a{suffix}").write_bytes(b"something")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=f"pip install {package}"):
+        open_volume(tmp_path / f"a{suffix}")
+
+
+def test_frames_of_nd2(tmp_path, monkeypatch):
+    """The package's interface only: nobody but Nikon's program writes such files."""
+    names = [SimpleNamespace(channel=SimpleNamespace(name=name)) for name in ("DAPI", "phase")]
+    closed = []
+
+    class ND2File:
+        sizes = {"T": 3, "C": 2, "Y": 40, "X": 50}
+        dtype = np.dtype(np.uint16)
+        metadata = SimpleNamespace(channels=names)
+
+        def __init__(self, path):
+            pass
+
+        def read_frame(self, number):
+            return STACK[number]
+
+        def voxel_size(self):
+            return namedtuple("Voxel", "x y z")(0.65, 0.65, 1.0)
+
+        def close(self):
+            closed.append(True)
+
+    package = ModuleType("nd2")
+    package.ND2File = ND2File
+    monkeypatch.setitem(sys.modules, "nd2", package)
+    path = tmp_path / "a.nd2"
+    path.write_bytes(b"something")
+    volume = open_volume(path)
+    assert dict(volume.sizes) == {"T": 3, "C": 2}
+    assert volume.channel_names == ("DAPI", "phase")
+    assert volume.pixel_size == pytest.approx(0.65)
+    found = volume.read({"T": 2, "C": 1}, WINDOW)
+    np.testing.assert_array_equal(found, STACK[2, 1][WINDOW.slices])
+    del volume
+    assert closed
