@@ -90,7 +90,8 @@ def main(args: argparse.Namespace) -> None:
             for name, instances in found.items()
         }
 
-    print_table(for_each_image(examine, truth.images), truth.class_names)
+    rule = ensembles["fp32"].grey_rule
+    print_table(for_each_image(examine, truth.images, grey_rule=rule), truth.class_names)
 
 
 def differences(first: Instances, second: Instances) -> tuple[np.ndarray, np.ndarray]:

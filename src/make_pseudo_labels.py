@@ -187,7 +187,9 @@ def label_images(
     store = Parts(Path(args.out_dir) / f"pseudo_labels_{args.fold}", made_with)
     parts, problems = {}, []
     # an image that is labelled need not be read
-    loaded = load_ahead(images, lambda path: store.load(path) or read_image(path))
+    loaded = load_ahead(
+        images, lambda path: store.load(path) or read_image(path, ensemble.grey_rule)
+    )
     for path, future in tqdm(loaded, total=len(images), desc="labelling"):
         try:
             part = future.result()

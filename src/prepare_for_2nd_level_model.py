@@ -71,7 +71,7 @@ def predict_images(
         if not (resume and prediction_path(out_dir, record.id).is_file())
     ]
     count = 0
-    images = read_ahead([record for record, _ in wanted])
+    images = read_ahead([record for record, _ in wanted], ensemble.grey_rule)
     bar = tqdm(zip(wanted, images, strict=True), total=len(wanted), desc="predicting")
     for (record, path), (_, image) in bar:
         instances = ensemble.predict(image)

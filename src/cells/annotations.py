@@ -13,6 +13,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from cells.grey import AS_STORED, GreyRule
 from cells.images import image_shape, read_image
 from cells.rle import to_rle
 from utils.script import InputError, report_problems
@@ -220,7 +221,9 @@ def _annotated(
     )
 
 
-def read_ahead(records: Iterable[AnnotatedImage]) -> Iterator[tuple[AnnotatedImage, np.ndarray]]:
+def read_ahead(
+    records: Iterable[AnnotatedImage], grey_rule: GreyRule = AS_STORED
+) -> Iterator[tuple[AnnotatedImage, np.ndarray]]:
     """Records with their images; the next image is read while the last one is worked on."""
-    for record, image in load_ahead(records, lambda record: read_image(record.path)):
+    for record, image in load_ahead(records, lambda record: read_image(record.path, grey_rule)):
         yield record, image.result()

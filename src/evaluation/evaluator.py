@@ -12,6 +12,7 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 from cells.annotations import AnnotatedImage, AnnotationSet, read_ahead
+from cells.grey import AS_STORED, GreyRule
 from cells.instances import Candidates, Instances
 from evaluation.coco_ap import result_rows
 from evaluation.metrics import ImageResult, compare_instances, image_result
@@ -87,19 +88,22 @@ class Evaluator:
 
 
 def evaluate(
-    predict: Callable[[np.ndarray], Instances], records: Sequence[AnnotatedImage]
+    predict: Callable[[np.ndarray], Instances],
+    records: Sequence[AnnotatedImage],
+    grey_rule: GreyRule = AS_STORED,
 ) -> list[ImageResult]:
     """Segment every image and score it with the competition's metric, and nothing else.
 
     Args:
         predict: from uint8 BGR [height, width, 3] to instances.
         records: annotated images.
+        grey_rule: how the models' grey values are.
     """
 
     def evaluate_image(record: AnnotatedImage, image: np.ndarray) -> ImageResult:
         return image_result(record, compare_instances(predict(image), record))
 
-    return for_each_image(evaluate_image, records)
+    return for_each_image(evaluate_image, records, grey_rule=grey_rule)
 
 
 def for_each_image(
@@ -107,6 +111,7 @@ def for_each_image(
     records: Sequence[AnnotatedImage],
     rank: int = 0,
     world: int = 1,
+    grey_rule: GreyRule = AS_STORED,
 ) -> list[T]:
     """Apply a function to every image; the processes of a distributed run share the images.
 
@@ -115,12 +120,13 @@ def for_each_image(
             distributed run it must be picklable.
         records: annotated images, the same in every process.
         rank, world: number of this process and of all; process r takes images r, r + world ...
+        grey_rule: how the images are read, see `read_image`.
 
     Returns:
         One entry for each record, in their order, in every process.
     """
     own = records[rank::world]
-    bar = tqdm(read_ahead(own), total=len(own), desc="evaluating", disable=rank > 0)
+    bar = tqdm(read_ahead(own, grey_rule), total=len(own), desc="evaluating", disable=rank > 0)
     mine = [evaluate_image(record, image) for record, image in bar]
     shares = [mine] * world
     if world > 1:

@@ -73,7 +73,7 @@ def run_evaluation(
         make_folder("--out", str(Path(args.out).parent))
     show_dir = Path(args.show_dir) if args.show_dir else None
     evaluator = Evaluator(source, truth, rescore, show_dir)
-    evaluations = for_each_image(evaluator, truth.images, rank, world)
+    evaluations = for_each_image(evaluator, truth.images, rank, world, source.grey_rule)
     if rank == 0:
         files = [path, *([args.predictions] if args.predictions else weights)]
         report(evaluations, truth, files, args)

@@ -16,6 +16,7 @@ import tifffile
 from scipy.ndimage import find_objects
 
 from cells.annotations import AnnotatedImage, AnnotationSet, check_same_classes
+from cells.grey import AS_STORED, GreyRule
 from cells.instances import Candidates, Instances, dominant_class
 from cells.rle import rle_crop, to_rle
 from evaluation.thresholds import CONFIDENCES
@@ -50,6 +51,11 @@ class ModelPredictions:
         self._label_of = np.array([class_names.index(name) for name in ensemble.class_names])
         self._least_score = float(CONFIDENCES[0]) if searching else math.inf
 
+    @property
+    def grey_rule(self) -> GreyRule:
+        """How the images are to be read."""
+        return self.ensemble.grey_rule
+
     def __call__(self, record: AnnotatedImage, image: np.ndarray) -> Candidates:
         """Segment uint8 BGR [height, width, 3]."""
         found = self.ensemble.candidates(image, self._least_score)
@@ -71,6 +77,7 @@ class FilePredictions:
     def __init__(
         self, read: Callable[[AnnotatedImage], Instances], score_thr: float | None = None
     ) -> None:
+        self.grey_rule = AS_STORED  # nothing looks at the grey values
         self._read = read
         self._threshold = NO_THRESHOLD if score_thr is None else score_thr
 

@@ -82,7 +82,8 @@ class CompetitionHook(EvalHook):
             weights = {name: value.clone() for name, value in model.detector.state_dict().items()}
             checkpoint = {"meta": runner.description, "state_dict": weights}
             detector = Detector.from_checkpoint(checkpoint, "weights", model.device, model.dtype)
-            results = evaluate(Ensemble([detector]).predict, self.records)
+            ensemble = Ensemble([detector])
+            results = evaluate(ensemble.predict, self.records, ensemble.grey_rule)
             table = summarise(results, detector.class_names)
             runner.logger.info("\n%s", table.round(4).to_string())
             for name, score in table["mAP"].items():
