@@ -94,13 +94,16 @@ def report(
         files: what the figures come from, see `write_report`.
         args: options of `add_arguments`.
     """
+    from evaluation.metrics import per_image_table
     from evaluation.pictures import plot_precision_recall
     from evaluation.report import evaluation_tables, print_tables, write_report, write_results
 
     has_classes = not _label_images(args)
     tables = evaluation_tables(evaluations, truth, has_classes, args.confidence_search)
     print_tables(tables)
-    write_report(Path(args.out_dir), tables, evaluations, truth, files, args)
+    results = [evaluation.result for evaluation in evaluations]
+    per_image = per_image_table(results, truth.class_names)
+    write_report(Path(args.out_dir), tables, per_image, files, args)
     if args.out:
         write_results(args.out, [evaluation.coco_rows for evaluation in evaluations])
     if args.show_dir:

@@ -16,7 +16,7 @@ import pandas as pd
 from cells.annotations import AnnotationSet
 from evaluation.coco_ap import coco_average_precision
 from evaluation.evaluator import ImageEvaluation
-from evaluation.metrics import per_image_table, summarise
+from evaluation.metrics import summarise
 from evaluation.thresholds import best_confidence
 from utils.files import atomic_path, sha256, write_json
 
@@ -53,8 +53,7 @@ def print_tables(tables: dict[str, pd.DataFrame]) -> None:
 def write_report(
     out_dir: Path,
     tables: dict[str, pd.DataFrame],
-    evaluations: Sequence[ImageEvaluation],
-    truth: AnnotationSet,
+    per_image: pd.DataFrame,
     files: Sequence[str | Path],
     args: argparse.Namespace,
 ) -> None:
@@ -63,8 +62,7 @@ def write_report(
     Args:
         out_dir: is created.
         tables: see `evaluation_tables`.
-        evaluations: of all images.
-        truth: the annotations.
+        per_image: see `metrics.per_image_table`.
         files: weights, predictions and annotations, whose SHA-256 is recorded.
         args: all options.
     """
@@ -80,8 +78,7 @@ def write_report(
     }
     write_json(out_dir / "evaluation.json", report)
     with atomic_path(out_dir / "per_image.csv") as temporary:
-        results = [evaluation.result for evaluation in evaluations]
-        per_image_table(results, truth.class_names).to_csv(temporary, index=False)
+        per_image.to_csv(temporary, index=False)
 
 
 def write_results(path: str | Path, rows_by_image: Sequence[Sequence[dict]]) -> None:
