@@ -62,6 +62,8 @@ def run_evaluation(
 
     device, rank, world = join_processes(resolve_device(args.device))
     path = args.annotation_file or annotation_file(args.annotation_dir, "valid", args.fold)
+    files = [path, *([args.predictions] if args.predictions else weights)]
+    check_results_file(args.out, files)
     truth = load_annotations(path, args.image_dir, args.skip_invalid)
     source = (
         _file_source(args, truth)
@@ -75,7 +77,6 @@ def run_evaluation(
     evaluator = Evaluator(source, truth, rescore, show_dir)
     evaluations = for_each_image(evaluator, truth.images, rank, world, source.grey_rule)
     if rank == 0:
-        files = [path, *([args.predictions] if args.predictions else weights)]
         report(evaluations, truth, files, args)
     leave_processes()
 
@@ -123,6 +124,20 @@ def check_options(args: argparse.Namespace) -> None:
         raise InputError(
             "--confidence_search: label images have no scores; give models or COCO results"
         )
+
+
+def check_results_file(out: str | None, sources: Sequence[str | Path]) -> None:
+    """Refuse an `--out` that is a folder, or that would replace a file which is read.
+
+    Raises:
+        InputError: names the option.
+    """
+    if out is None:
+        return
+    if Path(out).is_dir():
+        raise InputError(f"--out {out}: is a folder; give the name of a JSON file")
+    if Path(out).resolve() in {Path(source).resolve() for source in sources}:
+        raise InputError(f"--out {out}: is read by this evaluation; give another file")
 
 
 def make_folder(flag: str, path: str) -> None:

@@ -154,6 +154,8 @@ def test_perfect_predictions_from_elsewhere(shapes, tmp_path):
         (("--predictions", "nowhere.json"), "--predictions nowhere.json"),
         (("--predictions", "README.md"), "--predictions README.md: not readable as JSON"),
         (("--predictions", "tests"), "3 label image.* missing"),
+        (("--out", "tests"), "--out tests: is a folder"),
+        (("--out", "nowhere.pth"), "--out nowhere.pth: is read by this evaluation"),
         (("--predictions", "tests", "--confidence_search"), "--confidence_search"),
         ((), "nowhere.pth"),
     ],
