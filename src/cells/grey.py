@@ -114,7 +114,7 @@ class GreyMap:
         return self._apply(raw)
 
     def _apply(self, raw: np.ndarray) -> np.ndarray:
-        values = raw.astype(np.float32 if raw.dtype.itemsize <= 2 else np.float64)
+        values: np.ndarray = raw.astype(np.float32 if raw.dtype.itemsize <= 2 else np.float64)
         values = values * self.gain + self.offset
         if raw.dtype.kind == "f":
             values = np.where(np.isfinite(raw), values, self.background)

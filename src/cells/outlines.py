@@ -27,7 +27,8 @@ def pixel_outlines(mask: np.ndarray) -> list[np.ndarray]:
     for start in range(len(points)):
         if visited[start]:
             continue
-        ring, here = [], start
+        ring: list[int] = []
+        here = start
         while not ring or here != start:
             ring += [here, across[here]]
             here = down[across[here]]
@@ -73,7 +74,9 @@ def _split(ring: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
     """Cut a ring that comes to a point again into rings that do not."""
     if len(set(ring)) == len(ring):
         return [ring]
-    rings, path, position = [], [], {}
+    rings: list[list[tuple[int, int]]] = []
+    path: list[tuple[int, int]] = []
+    position: dict[tuple[int, int], int] = {}
     for point in ring:
         if point in position:
             loop = path[position[point] :]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ def plane_reader(
     axis = plane.channel
     count = 1 if axis is None else volume.sizes[axis]
     if plane.projection and plane.projection[0] == "focus":
-        sharpest = _sharpest(volume, plane)
+        sharpest = _sharpest(volume, plane, plane.projection[1])
         plane = Plane({**plane.index, plane.projection[1]: sharpest}, plane.channel)
 
     def read(window: Window) -> np.ndarray:
@@ -48,7 +48,7 @@ def _names(volume: Volume, count: int) -> tuple[str, ...]:
 
 
 def _project(
-    volume: Volume, index: dict[str, int], projection: tuple[str, str] | None, window: Window
+    volume: Volume, index: Mapping[str, int], projection: tuple[str, str] | None, window: Window
 ) -> np.ndarray:
     """Raw values of one channel; the mean is float32."""
     if projection is None:
@@ -66,12 +66,11 @@ def _project(
     return (total / volume.sizes[axis]).astype(np.float32)
 
 
-def _sharpest(volume: Volume, plane: Plane) -> int:
+def _sharpest(volume: Volume, plane: Plane, axis: str) -> int:
     """The plane whose values bend most from pixel to pixel, noise of single pixels smoothed."""
     height, width = volume.shape
     y0, x0 = max(0, (height - FOCUS_SIDE) // 2), max(0, (width - FOCUS_SIDE) // 2)
     window = Window(y0, min(height, y0 + FOCUS_SIDE), x0, min(width, x0 + FOCUS_SIDE))
-    axis = plane.projection[1]
     return int(
         np.argmax(
             [
@@ -84,7 +83,7 @@ def _sharpest(volume: Volume, plane: Plane) -> int:
 
 def _sharpness(values: np.ndarray) -> float:
     """Variance of the Laplacian against that of the values."""
-    grey = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
+    grey: np.ndarray = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
     grey = cv2.GaussianBlur(grey.mean(axis=2) if grey.ndim == 3 else grey, (0, 0), 1.0)
     spread = float(grey.var())
     return float(cv2.Laplacian(grey, cv2.CV_32F).var()) / spread if spread > 0 else 0.0

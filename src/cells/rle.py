@@ -120,24 +120,21 @@ def _checked_rle(segmentation: dict, height: int, width: int) -> dict:
             raise ValueError(f"RLE counts do not add up to {height} x {width} pixels")
         return coco_mask.frPyObjects(segmentation, height, width)
     if isinstance(counts, str | bytes):
-        rle = {
-            "size": [height, width],
-            "counts": counts.encode() if isinstance(counts, str) else counts,
-        }
-        if not _add_up(rle["counts"], height * width):
+        compressed = counts.encode() if isinstance(counts, str) else counts
+        if not _add_up(compressed, height * width):
             raise ValueError(f"RLE counts do not add up to {height} x {width} pixels")
-        return rle
+        return {"size": [height, width], "counts": compressed}
     raise ValueError("RLE counts are neither a list nor a string")
 
 
 def _add_up(counts: bytes, pixels: int) -> bool:
-    """Whether a compressed RLE is well-formed and its runs add up to so many pixels.
+    """Whether a compressed RLE is well-formed and its runs add up to a number of pixels.
 
     pycocotools decodes without looking at the end of the frame: a wrong string would make it write
     outside its memory. `_runs`, too, expects what is checked here first.
     """
     characters = np.frombuffer(counts, np.uint8)
-    # a run takes at least one pixel (but for the first one) and one number
+    # a run, except for the first one, takes at least one pixel, and one number
     if not len(characters) or len(characters) > MOST_CHARACTERS * (pixels + 1):
         return False
     last = np.flatnonzero(characters - 48 & 0x20 == 0)

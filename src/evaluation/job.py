@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import torch
 
     from cells.annotations import AnnotationSet
-    from evaluation.evaluator import ImageEvaluation, Rescore, Source
+    from evaluation.evaluator import ImageEvaluation, Rescore
+    from evaluation.sources import FilePredictions, ModelPredictions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +66,7 @@ def run_evaluation(
     files = [path, *([args.predictions] if args.predictions else weights)]
     check_results_file(args.out, files)
     truth = load_annotations(path, args.image_dir, args.skip_invalid)
-    source = (
+    source: ModelPredictions | FilePredictions = (
         _file_source(args, truth)
         if args.predictions
         else _model_source(weights, args, truth, device)
@@ -161,7 +162,7 @@ def _label_images(args: argparse.Namespace) -> bool:
 
 def _model_source(
     weights: Sequence[str], args: argparse.Namespace, truth: AnnotationSet, device: torch.device
-) -> Source:
+) -> ModelPredictions:
     from evaluation.sources import ModelPredictions
     from network.ensemble import ensemble_from
 
@@ -169,7 +170,7 @@ def _model_source(
     return ModelPredictions(ensemble, truth.class_names, args.confidence_search)
 
 
-def _file_source(args: argparse.Namespace, truth: AnnotationSet) -> Source:
+def _file_source(args: argparse.Namespace, truth: AnnotationSet) -> FilePredictions:
     from evaluation.sources import CocoResults, FilePredictions, LabelImages
 
     if _label_images(args):

@@ -62,7 +62,7 @@ def draw_errors(
     found, missed = matches.any(axis=1), ~matches.any(axis=0)
     predicted = list(zip(binary_crops(instances), instances.offsets, strict=True))
     cells = record.cell_rles
-    groups = [
+    groups: list[tuple[str, tuple[int, int, int], Sequence[tuple]]] = [
         ("missed", MISS, [rle_crop(cells[i]) for i in np.flatnonzero(missed)]),
         ("false", FALSE_POSITIVE, _select(predicted, ~found & comparison.counted)),
         ("found", TRUE_POSITIVE, _select(predicted, found & comparison.counted)),

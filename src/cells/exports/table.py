@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from skimage.measure import regionprops
@@ -21,7 +22,12 @@ SHAPE = (
     "orientation",
     "perimeter",
 )
-INTENSITY = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
+INTENSITY: dict[str, Callable[[np.ndarray], np.floating]] = {
+    "mean": np.mean,
+    "std": np.std,
+    "min": np.min,
+    "max": np.max,
+}
 
 
 def write_table(path: Path, segmented: SegmentedImage) -> None:
@@ -39,7 +45,7 @@ def columns(segmented: SegmentedImage) -> list[str]:
     Intensities are the file's own values, of every channel; the channel's name stands behind them
     where there are several.
     """
-    physical = ()
+    physical: tuple[str, ...] = ()
     if segmented.pixel_size:
         lengths = (f"{name}_um" for name in ("centroid_y", "centroid_x", *LENGTHS))
         physical = ("area_um2", *lengths)
@@ -48,7 +54,7 @@ def columns(segmented: SegmentedImage) -> list[str]:
     return [*first, *SHAPE, *intensities, *physical]
 
 
-def measure(segmented: SegmentedImage) -> Iterator[dict[str, object]]:
+def measure(segmented: SegmentedImage) -> Iterator[dict[str, Any]]:
     """Rows of `columns`, one for each instance that the label image shows.
 
     Each is measured in its own window, so that memory does not depend on the image's size.

@@ -84,7 +84,7 @@ def _ome_sizes(pixels: ElementTree.Element | None) -> list[float]:
 def _imagej_sizes(tif: TiffFile) -> list[float]:
     """ImageJ stores pixels per unit in the resolution tags and names the unit apart."""
     unit = str((tif.imagej_metadata or {}).get("unit", ""))
-    tags = tif.pages[0].tags
+    tags = tif.pages.first.tags
     sizes = []
     for name in ("XResolution", "YResolution"):
         pixels, units = tags[name].value if name in tags else (0, 1)
@@ -92,8 +92,8 @@ def _imagej_sizes(tif: TiffFile) -> list[float]:
     return sizes
 
 
-def _length(value: object, unit: str) -> float:
-    """In micrometres; 0 where it is no number or the unit is unknown."""
+def _length(value: float | str, unit: str) -> float:
+    """In micrometres; 0 where it is not a number or the unit is unknown."""
     name = unit.replace("\\u00B5", "µ").replace("μ", "µ").strip().lower()
     try:
         return float(value) * MICROMETRES.get(name, 0.0)
