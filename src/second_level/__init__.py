@@ -1,1 +1,5 @@
-"""The second level: features of instances, and the CatBoost model that rescores them."""
+"""The second level: a CatBoost model predicts each instance's IoU, which becomes its score.
+
+Its face: `model.second_level_from` and `SecondLevel` to use one, `predictions` and `fitting` to
+train one, `features.table.compute_features`. It may import `evaluation`, `cells` and `utils`.
+"""
