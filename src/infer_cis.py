@@ -97,7 +97,7 @@ def main(args: argparse.Namespace) -> None:
     planned = plan_run(args.image or [demo_image()], args.recursive, out_dir, args.save)
     quiet_libraries()
     with quick_start():
-        from network.ensemble import ensemble_from
+        from network.setup import ensemble_from
         from runs.summary import sum_up, write_run
         from second_level.model import second_level_from
         from utils.device import (

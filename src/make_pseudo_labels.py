@@ -170,7 +170,7 @@ def label_images(
     from tqdm import tqdm
 
     from cells.images import read_image
-    from network.ensemble import ensemble_from
+    from network.setup import ensemble_from
     from second_level.model import second_level_from
     from training.pseudo_labels import Rules, as_part, check_classes, find_labels
     from training.pseudo_parts import Parts

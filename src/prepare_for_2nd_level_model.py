@@ -27,7 +27,7 @@ from utils.script import quiet_libraries, run_script
 
 if TYPE_CHECKING:
     from cells.annotations import AnnotationSet
-    from network.ensemble import Ensemble
+    from network.tiling import TiledEnsemble
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     from cells.annotations import annotation_file, check_same_classes, load_annotations
-    from network.ensemble import ensemble_from
+    from network.setup import ensemble_from
     from second_level.pairing import hash_weights
 
     path = annotation_file(args.annotation_dir, "valid", args.fold)
@@ -57,7 +57,11 @@ def main(args: argparse.Namespace) -> None:
 
 
 def predict_images(
-    ensemble: Ensemble, hashes: tuple[str, ...], truth: AnnotationSet, out_dir: str, resume: bool
+    ensemble: TiledEnsemble,
+    hashes: tuple[str, ...],
+    truth: AnnotationSet,
+    out_dir: str,
+    resume: bool,
 ) -> None:
     """Write the predictions of every image (with the models' hashes), and a line that sums up."""
     from tqdm import tqdm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,11 +67,11 @@ def run_evaluation(
     files = [path, *([args.predictions] if args.predictions else weights)]
     check_results_file(args.out, files)
     truth = load_annotations(path, args.image_dir, args.skip_invalid)
-    source: ModelPredictions | FilePredictions = (
-        _file_source(args, truth)
-        if args.predictions
-        else _model_source(weights, args, truth, device)
-    )
+    if args.predictions:
+        source: ModelPredictions | FilePredictions = _file_source(args, truth)
+    else:
+        source = models = _model_source(weights, args, truth, device)
+        rescore = rescore and partial(models.ensemble.rescored, rescore)
     make_folder("--out_dir", args.out_dir)
     if args.out:
         make_folder("--out", str(Path(args.out).parent))
@@ -164,7 +165,7 @@ def _model_source(
     weights: Sequence[str], args: argparse.Namespace, truth: AnnotationSet, device: torch.device
 ) -> ModelPredictions:
     from evaluation.sources import ModelPredictions
-    from network.ensemble import ensemble_from
+    from network.setup import ensemble_from
 
     ensemble = ensemble_from(args, weights, device)
     return ModelPredictions(ensemble, truth.class_names, args.confidence_search)

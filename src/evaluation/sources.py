@@ -20,7 +20,7 @@ from cells.grey import AS_STORED, GreyRule
 from cells.instances import Candidates, Instances, dominant_class
 from cells.rle import rle_crop, to_rle
 from evaluation.thresholds import CONFIDENCES
-from network.ensemble import Ensemble
+from network.tiling import TiledEnsemble
 from utils.script import InputError, report_problems
 
 Value = TypeVar("Value")
@@ -44,7 +44,7 @@ class ModelPredictions:
     """
 
     def __init__(
-        self, ensemble: Ensemble, class_names: Sequence[str], searching: bool = False
+        self, ensemble: TiledEnsemble, class_names: Sequence[str], searching: bool = False
     ) -> None:
         check_same_classes("--weights", ensemble.class_names, "the annotations", class_names)
         self.ensemble = ensemble

@@ -6,9 +6,8 @@ boxes came from.
 
 from __future__ import annotations
 
-import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,21 +25,28 @@ from network.merging import (
     mean_masks,
     merge_boxes,
 )
-from utils.device import keep_freed_memory, resolve_device, resolve_precision, use_threads
+from utils.device import keep_freed_memory
 from utils.script import InputError
 from utils.stages import StageTimer
+
+ZOOMS = (1.0, 0.8, 1.25)  # of the views of --tta scale
 
 
 @dataclass(frozen=True)
 class View:
-    """One model looking at the image as it is or mirrored; boxes and masks come back unmirrored."""
+    """One model looking at the image as it is, or mirrored, or at another scale.
+
+    Boxes and masks come back in the frame of the image.
+    """
 
     detector: Detector
     flip: bool = False
+    zoom: float = 1.0
 
     def prepare(self, image: np.ndarray, image_scale: float = 1.0) -> NetworkInput:
         """What the network takes, see `Detector.prepare`."""
-        return self.detector.prepare(image[:, ::-1] if self.flip else image, image_scale)
+        seen = image[:, ::-1] if self.flip else image
+        return self.detector.prepare(seen, image_scale * self.zoom)
 
     def boxes(self, features: Features, proposals: torch.Tensor) -> Boxes:
         """Detected boxes in original pixels."""
@@ -85,7 +91,8 @@ class Ensemble:
         detectors: models with the same class names, in any architecture.
         post_processing: thresholds; default: the solution's, with the mean of the confidence
             thresholds that the checkpoints carry.
-        tta: also look at the mirrored image and average.
+        tta: further views that are merged and averaged: `flip`, the mirrored image, and `scale`,
+            the image at other `ZOOMS`; with both, each of these also mirrored.
 
     Attributes:
         class_names: by label.
@@ -99,7 +106,7 @@ class Ensemble:
         self,
         detectors: Sequence[Detector],
         post_processing: PostProcessing | None = None,
-        tta: bool = False,
+        tta: Collection[str] = (),
     ) -> None:
         first = detectors[0]
         for other in detectors[1:]:
@@ -114,8 +121,11 @@ class Ensemble:
         self.device = first.device
         self.grey_rule = mean_rule([detector.grey_rule for detector in detectors])
         self.post_processing = post_processing or PostProcessing(mean_confidence(detectors))
-        flips = (False, True) if tta else (False,)
-        self.views = [View(detector, flip) for detector in detectors for flip in flips]
+        flips = (False, True) if "flip" in tta else (False,)
+        zooms = ZOOMS if "scale" in tta else (1.0,)
+        self.views = [
+            View(detector, flip, zoom) for detector in detectors for zoom in zooms for flip in flips
+        ]
 
     def predict(self, image: np.ndarray, timer: StageTimer | None = None) -> Instances:
         """Segment one image.
@@ -230,7 +240,7 @@ def load_ensemble(
     device: torch.device,
     dtype: torch.dtype,
     score_thr: float | None = None,
-    tta: bool = False,
+    tta: Collection[str] = (),
     compile: bool = False,
 ) -> Ensemble:
     """Load checkpoints into an `Ensemble`.
@@ -239,7 +249,7 @@ def load_ensemble(
         weights: paths of self-describing checkpoints.
         device, dtype: where and in what to compute.
         score_thr: one confidence threshold for all classes instead of the checkpoints' own.
-        tta: also look at the mirrored image.
+        tta: see `Ensemble`.
         compile: translate the backbones to machine code at the first image of each size.
 
     Raises:
@@ -251,22 +261,3 @@ def load_ensemble(
     keep_freed_memory()  # but for what loading has freed
     rules = None if score_thr is None else PostProcessing({"default": score_thr})
     return Ensemble(detectors, rules, tta)
-
-
-def ensemble_from(
-    args: argparse.Namespace, weights: Sequence[str], device: torch.device | None = None
-) -> Ensemble:
-    """Load models as `add_compute_options` and `add_prediction_options` say.
-
-    Args:
-        args: the options.
-        weights: checkpoints.
-        device: where to compute instead of `--device`.
-
-    Raises:
-        InputError: a checkpoint or an option cannot be used.
-    """
-    device = device or resolve_device(args.device)
-    dtype = resolve_precision(args.precision, device)
-    use_threads(args.threads)
-    return load_ensemble(weights, device, dtype, args.score_thr, args.tta, args.compile)

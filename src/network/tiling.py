@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from network.detector import NetworkInput
 from network.ensemble import Detections, Ensemble
 from network.scale import training_field
 from network.seams import TileCells, join_tiles
-from network.tiles import ArrayPicture, Picture, Tile, moved, tile_grid
+from network.tiles import ArrayPicture, Picture, Tile, by_tile, moved, tile_grid
 from utils.stages import StageTimer, process
 
 GPU_BATCH = 4  # tiles or images of one size that a GPU sees at once
@@ -55,11 +55,6 @@ class Prepared:
     tiles: Sequence[Tile]
     inputs: Sequence[NetworkInput] | None
 
-    @property
-    def batch_key(self) -> object:
-        """Images with the same key, unless it is None, may be detected together."""
-        return _shapes(self.inputs) if self.inputs else object()
-
 
 class TiledEnsemble:
     """An ensemble that segments images of any size.
@@ -80,6 +75,9 @@ class TiledEnsemble:
         self.tiling = tiling or Tiling()
         self.class_names = ensemble.class_names
         self.device = ensemble.device
+        self.grey_rule = ensemble.grey_rule
+        self.views = ensemble.views
+        self.post_processing = ensemble.post_processing
         self.batch_size = GPU_BATCH if ensemble.device.type == "cuda" else 1
         self._progress = progress
         field = training_field(ensemble.views[0].detector.inference)
@@ -117,7 +115,7 @@ class TiledEnsemble:
         timer = timer or StageTimer()
         prepared = self.prepare(image, timer)
         (found,) = self.detect([prepared], timer, least_score)
-        return self.finish(found, timer)
+        return self._candidates(found, timer)
 
     def prepare(self, image: np.ndarray | Picture, timer: StageTimer) -> Prepared:
         """Cut an image into tiles; where it is one tile, also what each view's network takes."""
@@ -132,7 +130,7 @@ class TiledEnsemble:
         """Run the networks.
 
         Args:
-            images: with the same `batch_key`.
+            images: of the same size.
             timer, least_score: see `candidates`.
 
         Returns:
@@ -142,12 +140,28 @@ class TiledEnsemble:
             return [self._detect_tiles(image, timer, least_score) for image in images]
         return self.ensemble.detect([image.inputs for image in images], timer, least_score)
 
-    def finish(self, found: Detections | Candidates, timer: StageTimer) -> Candidates:
+    def finish(self, found: Detections | Candidates, timer: StageTimer) -> Instances:
         """The instances of an image, highest score first."""
+        return self._candidates(found, timer).kept
+
+    def _candidates(self, found: Detections | Candidates, timer: StageTimer) -> Candidates:
         if isinstance(found, Candidates):
             return found  # tiles are finished one by one
         instances = self.ensemble.finish(found, timer)
         return Candidates(instances, found.deciding_class, found.threshold)
+
+    def rescored(
+        self,
+        rescore: Callable[[Instances, np.ndarray], Instances],
+        instances: Instances,
+        image: np.ndarray | Picture,
+    ) -> Instances:
+        """Apply a rescoring, which takes instances and their uint8 BGR image, tile by tile.
+
+        A rescoring learns from images of one field, for example how many cells are in an image.
+        """
+        picture = ArrayPicture(image) if isinstance(image, np.ndarray) else image
+        return by_tile(rescore, instances, picture, self.tiles(picture.shape))
 
     def _inputs(self, picture: Picture, tile: Tile, timer: StageTimer) -> Sequence[NetworkInput]:
         with timer.stage("read"):
@@ -176,8 +190,7 @@ class TiledEnsemble:
         )
         parts = [future.result() for _, future in bar]
         with timer.stage("seams"):
-            rules = self.ensemble.post_processing
-            instances = join_tiles(parts, size, rules.mask_nms_iou)
+            instances = join_tiles(parts, size, self.post_processing.mask_nms_iou)
         return Candidates(instances, *self._verdict(parts, least_score))
 
     def _verdict(self, parts: Sequence[TileCells], least_score: float) -> tuple[int, float]:
@@ -185,7 +198,7 @@ class TiledEnsemble:
         label = Counter(part.found.deciding_class for part in parts).most_common(1)[0][0]
         if least_score == math.inf:
             return label, -math.inf  # all that are left have reached their tile's threshold
-        confidence = self.ensemble.post_processing.confidence
+        confidence = self.post_processing.confidence
         return label, confidence.get(self.class_names[label], confidence["default"])
 
 

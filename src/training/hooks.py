@@ -15,6 +15,7 @@ from evaluation.evaluator import evaluate
 from evaluation.metrics import summarise
 from network.detector import Detector
 from network.ensemble import Ensemble
+from network.tiling import TiledEnsemble
 from utils.device import seed_everything
 
 
@@ -82,7 +83,7 @@ class CompetitionHook(EvalHook):
             weights = {name: value.clone() for name, value in model.detector.state_dict().items()}
             checkpoint = {"meta": runner.description, "state_dict": weights}
             detector = Detector.from_checkpoint(checkpoint, "weights", model.device, model.dtype)
-            ensemble = Ensemble([detector])
+            ensemble = TiledEnsemble(Ensemble([detector]), progress=False)
             results = evaluate(ensemble.predict, self.records, ensemble.grey_rule)
             table = summarise(results, detector.class_names)
             runner.logger.info("\n%s", table.round(4).to_string())

@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 from cells.annotations import check_same_classes
 from cells.instances import Instances
 from cells.rle import to_rles
-from network.ensemble import Ensemble
+from network.tiling import TiledEnsemble
 from utils.files import sha256
 from utils.script import InputError
 
@@ -52,7 +52,7 @@ class Labels:
 
 
 def find_labels(
-    ensemble: Ensemble, image: np.ndarray, rules: Rules, rescore: Rescore | None = None
+    ensemble: TiledEnsemble, image: np.ndarray, rules: Rules, rescore: Rescore | None = None
 ) -> Labels:
     """Segment one image.
 

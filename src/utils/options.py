@@ -120,12 +120,55 @@ def add_prediction_options(parser: argparse.ArgumentParser) -> None:
         type=between(0.0, 1.0),
         help="least score of a cell (default: by class, from the models)",
     )
-    add("--tta", action="store_true", help="also look at the mirrored image: slower, a bit better")
+    add(
+        "--tta",
+        nargs="*",
+        choices=("flip", "scale"),
+        metavar="VIEW",
+        help="further looks at an image: flip (mirrored; --tta alone is this), scale (at 0.8 and "
+        "1.25 times the scale); slower, a bit better",
+    )
+    add_scale_options(parser)
     add(
         "--compile",
         action="store_true",
         help="compile the backbones first: a minute or more at first, less when done before; "
         "for hundreds of images of one size",
+    )
+
+
+def add_scale_options(parser: argparse.ArgumentParser) -> None:
+    """How large the images are, and how they are cut."""
+    add = parser.add_argument
+    one_of = parser.add_mutually_exclusive_group()
+    one_of.add_argument(
+        "--scale",
+        type=above(0.0),
+        help="size of a pixel relative to the training images' (default: 1, whatever the size of "
+        "the image; 0.5: the image was taken at twice their magnification)",
+    )
+    one_of.add_argument(
+        "--diameter", type=above(0.0), help="instead: median diameter of the cells in pixels"
+    )
+    add(
+        "--pixel_size",
+        type=above(0.0),
+        help="instead: micrometres per pixel, for models that know the training images'",
+    )
+    add(
+        "--tile",
+        type=at_least(32),
+        nargs="+",
+        metavar="PIXELS",
+        help="width and height of the tiles that a larger image is cut into (default: a training "
+        "image)",
+    )
+    add(
+        "--overlap",
+        type=at_least(0),
+        default=0,
+        help="pixels that neighbouring tiles share (default: %(default)s; cells that a seam cuts "
+        "are joined)",
     )
 
 

@@ -135,7 +135,7 @@ def test_models_of_different_architecture(untrained, image):
 
 
 def test_backbones_run_once_per_view(untrained, image):
-    ensemble = load_ensemble([untrained(), untrained(seed=1)], CPU, torch.float32, tta=True)
+    ensemble = load_ensemble([untrained(), untrained(seed=1)], CPU, torch.float32, tta=("flip",))
     calls = []
     for view in ensemble.views[::2]:
         view.detector.model.backbone.register_forward_hook(lambda *_: calls.append(1))
@@ -144,7 +144,7 @@ def test_backbones_run_once_per_view(untrained, image):
 
 
 def test_mirrored_view_gives_boxes_of_the_original_image(untrained, image):
-    ensemble = load_ensemble([untrained()], CPU, torch.float32, tta=True)
+    ensemble = load_ensemble([untrained()], CPU, torch.float32, tta=("flip",))
     straight, mirrored = ensemble.views
     turned = np.ascontiguousarray(image[:, ::-1])
     expected, found = (
@@ -157,6 +157,23 @@ def test_mirrored_view_gives_boxes_of_the_original_image(untrained, image):
     width = image.shape[1]
     np.testing.assert_allclose(found.boxes[:, 0], width - expected.boxes[:, 2], atol=1e-3)
     np.testing.assert_allclose(found.boxes[:, 1], expected.boxes[:, 1], atol=1e-3)
+
+
+def test_views_at_other_scales_answer_in_pixels_of_the_image(untrained, image):
+    ensemble = load_ensemble([untrained()], CPU, torch.float32, tta=("flip", "scale"))
+    assert [(view.zoom, view.flip) for view in ensemble.views] == [
+        (zoom, flip) for zoom in (1.0, 0.8, 1.25) for flip in (False, True)
+    ]
+    sizes = [view.prepare(image).img_meta["img_shape"][:2] for view in ensemble.views]
+    assert sizes[::2] == [(90, 120), (72, 96), (112, 150)]
+    smaller = ensemble.views[2]
+    features = features_of(smaller, image)
+    alone = smaller.detector.features([smaller.detector.prepare(image, 0.8)])[0]
+    expected = smaller.detector.boxes(alone, smaller.detector.proposals(alone))
+    found = smaller.boxes(features, smaller.detector.proposals(features))
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+    assert found.boxes[:, 2].max() > 100  # not the 96 pixels of the network's input
+    assert len(ensemble.predict(image)) > 0
 
 
 def test_nothing_found(untrained, image):

@@ -30,6 +30,7 @@ class Painted:
 
     class_names = ("cell", "other")
     device = torch.device("cpu")
+    grey_rule = None
     post_processing = SimpleNamespace(mask_nms_iou=0.1, confidence={"default": 0.5})
 
     def __init__(self, fade: int = 0, least_area: int = 1, threshold: float = 0.0) -> None:
