@@ -1,17 +1,18 @@
-"""Check the installation: what `install_libs.sh` asks, and a first thing to run when in doubt.
+"""Check the installation: a first thing to run when in doubt, and what `install_libs.sh` asks.
 
 python src/check_install.py            # use every library once, print one line
-python src/check_install.py packages   # exit 1 and list what differs from requirements.txt
-python src/check_install.py mmcv       # exit 1 unless mmcv-full fits the installed torch
-python src/check_install.py stamp      # remember which torch mmcv-full was compiled against
+python src/check_install.py once       # the same, unless it passed and nothing has changed since
+python src/check_install.py missing    # list what differs from requirements.txt
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import shutil
 import sys
 import sysconfig
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -20,41 +21,41 @@ from utils.script import InputError, quiet_libraries, run_script
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 MODULES = (
-    "torch torchvision mmcv mmdet cv2 catboost numpy scipy pandas skimage pycocotools.mask "
+    "torch torchvision cv2 mmcv mmdet catboost numpy scipy pandas skimage pycocotools.mask "
     "tifffile imagecodecs roifile matplotlib tensorboard tqdm"
 ).split()
+REMEDIES = {
+    "cv2": "where a system library is missing: apt-get install libgl1 libglib2.0-0 libxcb1",
+    # a CPU build beside a CUDA build, for example, has the right version and does not load
+    "torch": "pip uninstall -y torch torchvision, then bash install_libs.sh",
+    "torchvision": "pip uninstall -y torch torchvision, then bash install_libs.sh",
+}
 
 
 def parse_args() -> argparse.Namespace:
     parser = script_parser(__doc__)
-    steps = ("packages", "mmcv", "stamp", "all")
-    parser.add_argument("step", nargs="?", default="all", choices=steps)
+    parser.add_argument("step", nargs="?", default="all", choices=("all", "once", "missing"))
     return parser.parse_args()
 
 
-def main(args: argparse.Namespace) -> int:
-    if args.step == "packages":
-        unmet = unmet_requirements()
-        print("\n".join(unmet), end="\n" if unmet else "")
-        return 1 if unmet else 0
-    if args.step == "mmcv":
-        return 0 if mmcv_fits() else 1
-    if args.step == "stamp":
-        stamp_path().write_text(build_tag())
-        return 0
-    print(self_check())
-    return 0
+def main(args: argparse.Namespace) -> None:
+    if args.step == "missing":
+        for pin in missing_pins():
+            print(pin)
+    elif args.step == "once" and passed_before():
+        print("OK: everything is installed; python src/check_install.py tries it out again")
+    else:
+        checked = fingerprint()  # now: what is imported may add folders of its own to the path
+        print(self_check())
+        with suppress(OSError):  # an environment that this user may not write to
+            mark_path().write_text(checked)
 
 
-def unmet_requirements() -> list[str]:
-    """Pins of requirements.txt that are not installed as they stand there, mmcv-full aside."""
-    unmet = []
-    for line in REQUIREMENTS.read_text().splitlines():
-        pin = line.split("#")[0].strip()
-        name, _, version = pin.partition("==")
-        if pin and name != "mmcv-full" and installed_version(name) != version:
-            unmet.append(pin)
-    return unmet
+def missing_pins() -> list[str]:
+    """Pins of requirements.txt that are not installed as they stand there."""
+    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    pins = [pin for line in lines if (pin := line.partition("#")[0].strip())]
+    return [pin for pin in pins if installed_version(pin.split("==")[0]) != pin.split("==")[1]]
 
 
 def installed_version(name: str) -> str | None:
@@ -65,69 +66,46 @@ def installed_version(name: str) -> str | None:
         return None
 
 
-def build_tag() -> str:
-    """What compiled operators depend on: torch's version and whether they include a GPU's."""
-    import torch
-
-    return f"torch {torch.__version__}, CUDA operators: {torch.cuda.is_available()}"
+def mark_path() -> Path:
+    """Where the fingerprint of the last environment that passed is kept: in the environment."""
+    return Path(sysconfig.get_path("purelib")) / "cell_instance_segmentation_checked.txt"
 
 
-def stamp_path() -> Path:
-    """Where the tag of the last compilation is kept: beside the compiled library."""
-    return Path(sysconfig.get_path("platlib")) / "mmcv" / "compiled_against.txt"
+def fingerprint() -> str:
+    """Python and every distribution with its version, a line each."""
+    found = {f"{dist.name} {dist.version}" for dist in metadata.distributions()}
+    return "\n".join([sys.version, *sorted(found)])
 
 
-def mmcv_fits() -> bool:
-    """Whether mmcv-full is there, compiled for this torch and hardware, and loads."""
-    stamp = stamp_path()
-    if installed_version("mmcv-full") is None:
-        return False
-    if stamp.is_file() and stamp.read_text() != build_tag():
-        return False
-    quiet_libraries()
-    try:
-        check_operators("cpu")
-        if "True" in build_tag():
-            check_operators("cuda")
-    except Exception:  # an undefined symbol, a missing operator, a GPU that was not compiled for
-        return False
-    return True
-
-
-def check_operators(device: str) -> None:
-    """Run mmcv's compiled NMS and RoIAlign on a case with a known answer.
-
-    Raises:
-        RuntimeError: an answer is wrong. Importing or running may raise anything.
-    """
-    import torch
-    from mmcv.ops import nms, roi_align
-
-    boxes = torch.tensor([[0, 0, 10, 10], [1, 1, 10, 10], [20, 20, 30, 30.0]], device=device)
-    scores = torch.tensor([0.9, 0.8, 0.7], device=device)
-    _, kept = nms(boxes, scores, 0.5)
-    ramp = torch.arange(8.0, device=device).expand(1, 1, 8, 8).contiguous()
-    roi = torch.tensor([[0, 2.0, 2.0, 6.0, 6.0]], device=device)
-    pooled = roi_align(ramp, roi, (1, 1), 1.0, 1, "avg", True)
-    if kept.tolist() != [0, 2] or abs(pooled.item() - 3.5) > 1e-5:
-        raise RuntimeError(f"mmcv.ops give wrong answers on {device}")
+def passed_before() -> bool:
+    """Whether this environment has passed the check as it is now."""
+    with suppress(OSError):
+        return mark_path().read_text() == fingerprint()
+    return False
 
 
 def self_check() -> str:
-    """Import everything and use the compiled operators; returns one line that says what works.
+    """Import everything and use mmcv's operators; returns one line that says what works.
 
     Raises:
         InputError: something does not work, with the remedy.
     """
     quiet_libraries()
+    if installed_version("mmcv"):
+        raise InputError(
+            "mmcv is installed beside mmcv-full, and they share a folder; "
+            "pip uninstall -y mmcv mmcv-full, then bash install_libs.sh"
+        )
+    try:
+        importlib.import_module("network.operators")  # before mmdet
+    except ImportError:
+        pass  # the loop below says which library it is
     for name in MODULES:
         try:
             importlib.import_module(name)
         except Exception as error:  # a broken library raises whatever it likes
-            hint = "; install libgl1 and libglib2.0-0" if name == "cv2" else ""
-            raise InputError(
-                f"{name} cannot be imported ({error}){hint}; run bash install_libs.sh"
-            ) from error
+            remedy = REMEDIES.get(name, "run bash install_libs.sh")
+            raise InputError(f"{name} cannot be imported ({error}); {remedy}") from error
     import torch
 
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -135,13 +113,51 @@ def self_check() -> str:
         try:
             check_operators(device)
         except Exception as error:
-            raise InputError(f"mmcv.ops on {device}: {error}; run bash install_libs.sh") from error
-    names = ("torch", "mmcv-full", "mmdet", "numpy", "opencv-python")
+            raise InputError(f"mmcv.ops on {device}: {error}; {REMEDIES['torch']}") from error
+    names = ("torch", "torchvision", "mmcv-full", "mmdet", "numpy", "opencv-python")
     versions = ", ".join(f"{name} {installed_version(name)}" for name in names)
-    gpu = torch.cuda.get_device_name() if len(devices) > 1 else "no GPU"
     python = ".".join(map(str, sys.version_info[:3]))
-    works = f"nms and roi_align work on {', '.join(devices)} ({gpu})"
+    works = f"mmcv's operators work on {' and '.join(devices)} ({describe_gpu()})"
     return f"OK: Python {python}, {versions}; {works}"
+
+
+def check_operators(device: str) -> None:
+    """Run NMS, RoIAlign and deformable convolution on cases with known answers.
+
+    Raises:
+        RuntimeError: an answer is wrong. Importing or running may raise anything.
+    """
+    import torch
+    from mmcv.ops import modulated_deform_conv2d, nms, roi_align
+
+    boxes = torch.tensor([[0, 0, 10, 10], [1, 1, 10, 10], [20, 20, 30, 30.0]], device=device)
+    scores = torch.tensor([0.9, 0.8, 0.7], device=device)
+    _, kept = nms(boxes, scores, 0.5)
+    ramp = torch.arange(8.0, device=device).expand(1, 1, 8, 8).contiguous()
+    roi = torch.tensor([[0, 2.0, 2.0, 6.0, 6.0]], device=device)
+    pooled = roi_align(ramp, roi, (1, 1), 1.0, 1, "avg", True)
+    one = torch.ones(1, 1, 8, 8, device=device)
+    moved = modulated_deform_conv2d(ramp, torch.cat([0 * one, 0.5 * one], 1), one, one[..., :1, :1])
+    right = (
+        kept.tolist() == [0, 2],
+        abs(pooled.item() - 3.5) < 1e-5,
+        abs(moved[0, 0, 4, 2].item() - 2.5) < 1e-5,
+    )
+    if not all(right):
+        raise RuntimeError("NMS, RoIAlign or deformable convolution give wrong answers")
+
+
+def describe_gpu() -> str:
+    """Name of the GPU that torch uses; otherwise why there is none."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    if not shutil.which("nvidia-smi"):
+        return "no GPU"
+    if torch.version.cuda is None:
+        return "no GPU is used: this torch is a CPU build"
+    return f"no GPU is used: its driver does not serve CUDA {torch.version.cuda}"
 
 
 if __name__ == "__main__":
