@@ -11,10 +11,11 @@ from synthetic import answer_with, ellipse_logits
 
 from cells.drawing import draw_instances
 from cells.instances import Boxes, Instances
+from network.agreement import box_agreement
 from network.ensemble import Detections, Ensemble, load_ensemble
 from network.merging import merge_boxes
 from second_level.features.table import compute_features
-from second_level.model import DROP_THRESHOLD, apply_iou, load_second_level, predict_iou
+from second_level.model import apply_iou, load_second_level, predict_iou
 from utils.device import resolve_precision
 from utils.stages import StageTimer
 
@@ -54,7 +55,8 @@ class AfterNetworks:
         with timer.stage("merge"):
             boxes = merge_boxes([self.cells, self.cells], image_size)
         grids = np.tile(self.ellipse, (len(boxes), 1, 1))
-        detections = Detections(image_size, boxes, [grids, grids], deciding_class=0, threshold=0.0)
+        views = box_agreement(boxes, [self.cells, self.cells])
+        detections = Detections(image_size, boxes, [grids, grids], 0, 0.0, views)
         instances = self.ensemble.finish(detections, timer)
         self.picture(instances, image, timer)
         return len(instances)
@@ -75,7 +77,7 @@ class Picture:
         with timer.stage("CatBoost"):
             iou = predict_iou(self.second_level.model, table)
         with timer.stage("draw"):
-            draw_instances(image, apply_iou(instances, iou, DROP_THRESHOLD))
+            draw_instances(image, apply_iou(instances, iou, self.second_level.drop_threshold))
 
 
 def load(weights: Sequence[str], precision: str, compile: bool = False) -> Ensemble:

@@ -45,7 +45,10 @@ def main(args: argparse.Namespace) -> None:
     weights = [] if args.predictions else choose_weights(args.weights)
     usual = find_second_level(hash_weights(weights)) if weights and args.second_level else None
     second_level = second_level_from(args, usual)
-    run_evaluation(weights, args, second_level and second_level.rescore)
+    if second_level is None:
+        run_evaluation(weights, args)
+    else:
+        run_evaluation(weights, args, second_level.rescore, second_level.detection_share)
 
 
 if __name__ == "__main__":

@@ -112,6 +112,8 @@ def main(args: argparse.Namespace) -> None:
         hashes = hash_weights(weights)
         usual = find_second_level(hashes) if args.second_level else None
         second_level = second_level_from(args, usual)
+        if second_level:
+            ensemble.lower_thresholds(second_level.detection_share)
     if args.verbose:
         print(f"models: {', '.join(weights)}; {ensemble.device}; {ensemble.post_processing}")
     models = list(zip(weights, hashes, strict=True))

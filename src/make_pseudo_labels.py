@@ -16,6 +16,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from second_level.pairing import find_second_level, hash_weights
@@ -179,10 +180,12 @@ def label_images(
     weights = split_paths(args.weights)
     ensemble = ensemble_from(args, weights)
     second_level = second_level_from(args, usual_second_level(args, weights))
+    if second_level:
+        ensemble.lower_thresholds(second_level.detection_share)
     check_classes(ensemble.class_names, original)
     least_score = scores_by_class(args.least_score, ensemble.class_names, "--least_score")
     rules = Rules(least_score, args.unsure_share)
-    rescore = second_level.rescore if second_level else None
+    rescore = partial(ensemble.rescored, second_level.rescore) if second_level else None
     made_with = describe(args, weights)
     store = Parts(Path(args.out_dir) / f"pseudo_labels_{args.fold}", made_with)
     parts, problems = {}, []

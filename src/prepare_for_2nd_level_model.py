@@ -20,6 +20,7 @@ from utils.options import (
     add_data_options,
     add_prediction_options,
     add_weights_option,
+    between,
     script_parser,
 )
 from utils.paths import split_paths
@@ -37,6 +38,13 @@ def parse_args() -> argparse.Namespace:
     add_weights_option(parser)
     add("--out_dir", default="data_for_2nd_level_model", help="folder of the pickles")
     add("--resume", action="store_true", help="skip images whose pickle is there")
+    add(
+        "--detection_share",
+        type=between(0.01, 1.0),
+        default=1.0,
+        help="also cells from this share of the models' thresholds on, of which the 2nd-level "
+        "model can keep some (default: %(default)s)",
+    )
     add_prediction_options(parser)
     add_compute_options(parser)
     return parser.parse_args()
@@ -53,15 +61,15 @@ def main(args: argparse.Namespace) -> None:
     weights = split_paths(args.weights)
     ensemble = ensemble_from(args, weights)
     check_same_classes("--weights", ensemble.class_names, "the annotations", truth.class_names)
-    predict_images(ensemble, tuple(hash_weights(weights)), truth, args.out_dir, args.resume)
+    ensemble.lower_thresholds(args.detection_share)
+    predict_images(ensemble, tuple(hash_weights(weights)), truth, args)
 
 
 def predict_images(
     ensemble: TiledEnsemble,
     hashes: tuple[str, ...],
     truth: AnnotationSet,
-    out_dir: str,
-    resume: bool,
+    args: argparse.Namespace,
 ) -> None:
     """Write the predictions of every image (with the models' hashes), and a line that sums up."""
     from tqdm import tqdm
@@ -69,21 +77,20 @@ def predict_images(
     from cells.annotations import read_ahead
     from second_level.predictions import ImagePredictions, prediction_path, write_predictions
 
+    out_dir, share = args.out_dir, args.detection_share
     wanted = [
         (record, prediction_path(out_dir, record.id))
         for record in truth.images
-        if not (resume and prediction_path(out_dir, record.id).is_file())
+        if not (args.resume and prediction_path(out_dir, record.id).is_file())
     ]
     count = 0
     images = read_ahead([record for record, _ in wanted], ensemble.grey_rule)
     bar = tqdm(zip(wanted, images, strict=True), total=len(wanted), desc="predicting")
     for (record, path), (_, image) in bar:
-        instances = ensemble.predict(image)
-        count += len(instances)
-        predictions = ImagePredictions(
-            record.id, str(record.path), ensemble.class_names, instances, hashes
-        )
-        write_predictions(path, predictions)
+        found = ensemble.candidates(image)
+        count += len(found.kept)
+        about = record.id, str(record.path), ensemble.class_names, found.kept, hashes
+        write_predictions(path, ImagePredictions(*about, found.threshold / share, share))
     skipped = len(truth.images) - len(wanted)
     print(f"{len(wanted)} image(s), {count} instances -> {out_dir}; {skipped} were there already")
 

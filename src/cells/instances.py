@@ -7,6 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+# of the views: share that detected the box (IoU 0.5), mean and least score that they gave it (0
+# where they did not), mean and least IoU of their masks with the mean mask
+AGREEMENT = ("found", "mean_score", "least_score", "mean_mask_iou", "least_mask_iou")
+
 
 @dataclass(frozen=True)
 class Boxes:
@@ -53,6 +57,8 @@ class Instances:
         labels: int64 [N], index into the class names.
         masks: N arrays float32 [h, w], foreground probability of the crop's pixels, 0 outside.
         offsets: int64 [N, 2], x y of each crop's top left pixel; crops lie inside the image.
+        agreement: float32 [N, 5], how far the views (models, mirrored or not) agree, by the columns
+            of `AGREEMENT`; NaN where it is not known.
     """
 
     image_size: tuple[int, int]
@@ -61,9 +67,14 @@ class Instances:
     labels: np.ndarray
     masks: Sequence[np.ndarray]
     offsets: np.ndarray
+    agreement: np.ndarray = None  # type: ignore[assignment]  # unknown, see __post_init__
 
     def __post_init__(self) -> None:
+        if self.agreement is None:
+            unknown = np.full((len(self.scores), len(AGREEMENT)), np.nan, np.float32)
+            object.__setattr__(self, "agreement", unknown)
         lengths = {
+            len(self.agreement),
             len(self.boxes),
             len(self.scores),
             len(self.labels),
@@ -86,6 +97,7 @@ class Instances:
             labels=self.labels[chosen],
             masks=[self.masks[i] for i in chosen],
             offsets=self.offsets[chosen],
+            agreement=self.agreement[chosen],
         )
 
     @classmethod

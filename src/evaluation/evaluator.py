@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,7 +47,8 @@ class Evaluator:
     Args:
         source: predictions of an image.
         truth: the annotation file.
-        rescore: applied to the predictions that reach the confidence threshold.
+        rescore: applied to the predictions that reach the source's threshold.
+        detection_share: of the models' own threshold that the source lets pass for the rescoring.
         show_dir: folder for pictures of the final predictions.
     """
 
@@ -57,15 +58,18 @@ class Evaluator:
         truth: AnnotationSet,
         rescore: Rescore | None = None,
         show_dir: Path | None = None,
+        detection_share: float = 1.0,
     ) -> None:
         self.source = source
         self.truth = truth
         self.rescore = rescore
         self.show_dir = show_dir
+        self.detection_share = detection_share
 
     def __call__(self, record: AnnotatedImage, image: np.ndarray) -> ImageEvaluation:
         """Evaluate one image, uint8 BGR [height, width, 3]."""
-        found = self.source(record, image)
+        reaching = self.source(record, image)
+        found = replace(reaching, threshold=reaching.threshold / self.detection_share)
         comparison = compare_instances(found.instances, record)
         curve = image_curve(
             comparison, found.instances.scores, found.deciding_class, found.threshold
@@ -75,7 +79,7 @@ class Evaluator:
             comparison = compare_instances(instances, record)
         if self.rescore is not None:
             before = image_result(record, comparison)
-            instances = self.rescore(instances, image)
+            instances = self.rescore(reaching.kept, image)
             comparison = compare_instances(instances, record)
         if self.show_dir is not None:
             write_error_picture(self.show_dir, image, record, instances, comparison)

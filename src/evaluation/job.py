@@ -42,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_evaluation(
-    weights: Sequence[str], args: argparse.Namespace, rescore: Rescore | None = None
+    weights: Sequence[str],
+    args: argparse.Namespace,
+    rescore: Rescore | None = None,
+    detection_share: float = 1.0,
 ) -> None:
     """Score predictions of models or of a file, print the tables and write the report.
 
@@ -53,6 +56,7 @@ def run_evaluation(
         args: options of `add_arguments`.
         rescore: changes scores and drops instances after the models; the report then also has
             the figures before it.
+        detection_share: of the models' confidence thresholds, from which on `rescore` decides.
 
     Raises:
         InputError: bad weights, annotations, predictions or options.
@@ -70,13 +74,14 @@ def run_evaluation(
     if args.predictions:
         source: ModelPredictions | FilePredictions = _file_source(args, truth)
     else:
-        source = models = _model_source(weights, args, truth, device)
+        source = models = _model_source(weights, args, truth, device, detection_share)
         rescore = rescore and partial(models.ensemble.rescored, rescore)
     make_folder("--out_dir", args.out_dir)
     if args.out:
         make_folder("--out", str(Path(args.out).parent))
     show_dir = Path(args.show_dir) if args.show_dir else None
-    evaluator = Evaluator(source, truth, rescore, show_dir)
+    share = 1.0 if args.predictions else detection_share
+    evaluator = Evaluator(source, truth, rescore, show_dir, share)
     evaluations = for_each_image(evaluator, truth.images, rank, world, source.grey_rule)
     if rank == 0:
         report(evaluations, truth, files, args)
@@ -162,12 +167,17 @@ def _label_images(args: argparse.Namespace) -> bool:
 
 
 def _model_source(
-    weights: Sequence[str], args: argparse.Namespace, truth: AnnotationSet, device: torch.device
+    weights: Sequence[str],
+    args: argparse.Namespace,
+    truth: AnnotationSet,
+    device: torch.device,
+    detection_share: float,
 ) -> ModelPredictions:
     from evaluation.sources import ModelPredictions
     from network.setup import ensemble_from
 
     ensemble = ensemble_from(args, weights, device)
+    ensemble.lower_thresholds(detection_share)
     return ModelPredictions(ensemble, truth.class_names, args.confidence_search)
 
 

@@ -16,6 +16,7 @@ import torch
 from cells.annotations import check_same_classes
 from cells.grey import mean_rule
 from cells.instances import Boxes, Candidates, Instances
+from network.agreement import box_agreement
 from network.detector import Detector, Features, NetworkInput
 from network.merging import (
     PostProcessing,
@@ -75,6 +76,7 @@ class Detections:
         boxes: N merged boxes that reach the confidence threshold, or the score that was asked for.
         probabilities: of each view float32 [N, S, S]; none without boxes.
         deciding_class, threshold: see `Candidates`.
+        agreement: of the views on the boxes, float32 [N, 3], see `box_agreement`.
     """
 
     image_size: tuple[int, int]
@@ -82,6 +84,7 @@ class Detections:
     probabilities: Sequence[np.ndarray]
     deciding_class: int
     threshold: float
+    agreement: np.ndarray
 
 
 class Ensemble:
@@ -157,6 +160,11 @@ class Ensemble:
         instances = self.finish(detections, timer)
         return Candidates(instances, detections.deciding_class, detections.threshold)
 
+    def lower_thresholds(self, share: float) -> None:
+        """Let instances pass from a share of the thresholds on; a second level decides on them."""
+        confidence = {k: share * v for k, v in self.post_processing.confidence.items()}
+        self.post_processing = replace(self.post_processing, confidence=confidence)
+
     def prepare(
         self, image: np.ndarray, timer: StageTimer, image_scale: float = 1.0
     ) -> list[NetworkInput]:
@@ -209,9 +217,11 @@ class Ensemble:
             merged = merge_boxes(parts, image_size, rules.box_nms_iou, rules.max_detections)
             confidence = self.class_names, rules.confidence
             boxes = filter_by_confidence(merged, *confidence, least_score)
+            agreement = box_agreement(boxes, parts)
         with timer.stage("mask head"):
             masks = [view.mask_probabilities(maps, boxes) for view, maps in views if len(boxes)]
-        return Detections(image_size, boxes, masks, *image_threshold(merged.labels, *confidence))
+        deciding = image_threshold(merged.labels, *confidence)
+        return Detections(image_size, boxes, masks, *deciding, agreement)
 
     def finish(self, detections: Detections, timer: StageTimer) -> Instances:
         """Average the masks of the views, and let the better of overlapping instances stay."""
@@ -221,6 +231,7 @@ class Ensemble:
             instances = mean_masks(
                 detections.boxes, detections.probabilities, detections.image_size
             )
+            instances.agreement[:, :3] = detections.agreement
         with timer.stage("mask NMS"):
             return instances[mask_nms(instances, self.post_processing.mask_nms_iou)]
 

@@ -12,6 +12,7 @@ from torchvision.ops import batched_nms
 
 from cells.instances import Boxes, Instances, dominant_class
 from cells.masks import binary_crops, window_of
+from network.agreement import mask_agreement
 
 
 @dataclass(frozen=True)
@@ -106,14 +107,12 @@ def mean_masks(
         probabilities: for each model float32 [N, S, S]; S may differ between models.
         image_size: (height, width) in pixels.
     """
-    crops, offsets = paste_probabilities(probabilities[0], boxes.boxes, image_size)
-    for more in probabilities[1:]:
-        for crop, other in zip(
-            crops, paste_probabilities(more, boxes.boxes, image_size)[0], strict=True
-        ):
-            crop += other
-    masks = [crop / len(probabilities) for crop in crops]
-    return Instances(image_size, boxes.boxes, boxes.scores, boxes.labels, masks, offsets)
+    pasted = [paste_probabilities(grids, boxes.boxes, image_size) for grids in probabilities]
+    views, offsets = [crops for crops, _ in pasted], pasted[0][1]
+    masks = [sum(crops) / len(views) for crops in zip(*views, strict=True)]
+    instances = Instances(image_size, boxes.boxes, boxes.scores, boxes.labels, masks, offsets)
+    instances.agreement[:, 3:] = mask_agreement(masks, views)
+    return instances
 
 
 def paste_probabilities(

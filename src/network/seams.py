@@ -327,6 +327,7 @@ def _union(
         found[largest].labels[[group[largest].index]],
         [soft],
         np.array([[hull.x0, hull.y0]], np.int64),
+        found[largest].agreement[[group[largest].index]],
     )
 
 

@@ -149,6 +149,7 @@ def concatenate(parts: Sequence[Instances], image_size: tuple[int, int]) -> Inst
         np.concatenate([part.labels for part in parts]),
         [mask for part in parts for mask in part.masks],
         np.concatenate([part.offsets for part in parts]),
+        np.concatenate([part.agreement for part in parts]),
     )
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from cells.instances import Candidates, Instances
 from network.detector import NetworkInput
 from network.ensemble import Detections, Ensemble
+from network.merging import PostProcessing
 from network.scale import training_field
 from network.seams import TileCells, join_tiles
 from network.tiles import ArrayPicture, Picture, Tile, by_tile, moved, tile_grid
@@ -77,13 +78,21 @@ class TiledEnsemble:
         self.device = ensemble.device
         self.grey_rule = ensemble.grey_rule
         self.views = ensemble.views
-        self.post_processing = ensemble.post_processing
         self.batch_size = GPU_BATCH if ensemble.device.type == "cuda" else 1
         self._progress = progress
         field = training_field(ensemble.views[0].detector.inference)
         scaled = tuple(max(1, round(side / self.tiling.image_scale)) for side in field)
         self._tile_size = self.tiling.tile_size or scaled
         self.tiles((1, 1))
+
+    @property
+    def post_processing(self) -> PostProcessing:
+        """The thresholds."""
+        return self.ensemble.post_processing
+
+    def lower_thresholds(self, share: float) -> None:
+        """See `Ensemble.lower_thresholds`."""
+        self.ensemble.lower_thresholds(share)
 
     def tiles(self, image_size: tuple[int, int]) -> list[Tile]:
         """The tiles of an image of (height, width) pixels."""

@@ -15,18 +15,15 @@ from tqdm import tqdm
 from cells.annotations import AnnotatedImage, AnnotationSet, check_same_classes
 from cells.images import read_image
 from cells.instances import Instances
-from cells.masks import label_image
 from cells.rle import rle_iou, to_rles
-from evaluation.metrics import compare, count_matches_by_confidence
 from second_level.features.table import compute_features
-from second_level.model import MISSING, apply_iou, predict_iou
+from second_level.model import MISSING, predict_iou
 from second_level.predictions import ImagePredictions, read_predictions
 from utils.script import InputError
 
 MOST_MISSING = 0.3  # share of missing values above which a column is left out
 MOST_EQUAL = 0.9  # share of one value above which a column is left out
 BAD_IOU = 0.5  # a prediction of a lower IoU is wrong at every threshold of the competition's metric
-SWEEP = np.arange(0, 70, 5) / 100  # drop thresholds that are tried
 
 
 @dataclass(frozen=True)
@@ -52,6 +49,7 @@ class TrainingSet:
         scores: float32 [R], what the models gave.
         image_of: int64 [R], position in `records`.
         weights: SHA-256 of the checkpoints that predicted; none where the files do not tell.
+        detection_share: see `SecondLevel`.
     """
 
     paths: list[Path]
@@ -61,6 +59,7 @@ class TrainingSet:
     scores: np.ndarray
     image_of: np.ndarray
     weights: tuple[str, ...] = ()
+    detection_share: float = 1.0
 
 
 def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet:
@@ -110,19 +109,25 @@ def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet
         scores=np.concatenate(scores),
         image_of=np.repeat(np.arange(len(tables)), [len(table) for table in tables]),
         weights=first.weights,
+        detection_share=first.detection_share,
     )
 
 
 def _check_same_models(
     path: Path, predictions: ImagePredictions, first_name: str, first: ImagePredictions
 ) -> None:
-    """Raise an `InputError` unless both files were predicted by the same models."""
+    """Raise an `InputError` unless both files were predicted by the same models, and alike."""
     names = predictions.class_names
     check_same_classes(f"{path}", names, first_name, first.class_names, same_order=True)
     if predictions.weights != first.weights:
         raise InputError(
             f"{path}: predicted by other models than {first_name}; give --data_dir "
             "the predictions of one run of prepare_for_2nd_level_model.py"
+        )
+    if predictions.detection_share != first.detection_share:
+        raise InputError(
+            f"{path}: made with another --detection_share than {first_name}; make all of them anew "
+            "with prepare_for_2nd_level_model.py"
         )
 
 
@@ -259,42 +264,3 @@ def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
     return float(spearmanr(first, second).statistic)
-
-
-def sweep_drop_thresholds(
-    data: TrainingSet, predicted: np.ndarray, thresholds: Sequence[float] = SWEEP
-) -> tuple[float, pd.DataFrame]:
-    """Competition mAP of the predicted images without rescoring, and with it by drop threshold.
-
-    Returns:
-        mAP without, and a table indexed by threshold with `mAP`, `gain` and `kept` (share of the
-        instances).
-    """
-    before, after, kept = [], [], []
-    for i in np.unique(data.image_of[~np.isnan(predicted)]):
-        instances = read_predictions(data.paths[i]).instances
-        iou = predicted[data.image_of == i]
-        plain, rescored = _image_ap(instances, data.records[i], iou, np.asarray(thresholds))
-        before.append(plain)
-        after.append(rescored)
-        kept.append((np.clip(iou, 0, 1)[:, None] >= thresholds).sum(axis=0))
-    table = pd.DataFrame({"mAP": np.mean(after, axis=0)}, pd.Index(thresholds, name="threshold"))
-    table["gain"] = table["mAP"] - np.mean(before)
-    table["kept"] = np.sum(kept, axis=0) / np.count_nonzero(~np.isnan(predicted))
-    return float(np.mean(before)), table
-
-
-def _image_ap(
-    instances: Instances, record: AnnotatedImage, iou: np.ndarray, thresholds: np.ndarray
-) -> tuple[float, np.ndarray]:
-    """Average precision of an image before rescoring, and after it for each threshold [G]."""
-    truth = record.rles, record.iscrowd
-    plain = compare(label_image(instances), len(instances), *truth).score().ap
-    rescored = apply_iou(instances, iou, threshold=0.0)
-    comparison = compare(label_image(rescored), len(rescored), *truth)
-    counts = count_matches_by_confidence(
-        comparison.iou[comparison.counted],
-        rescored.scores[comparison.counted],
-        thresholds.astype(np.float32),
-    )
-    return plain, counts.precisions.mean(axis=0)

@@ -19,7 +19,8 @@ from utils.script import InputError
 from utils.trial import survives
 
 MISSING = -1.0  # stands for a missing value in training and prediction
-DROP_THRESHOLD = 0.3  # an instance of a lower predicted IoU is dropped
+# What a model stores about itself, by name, and what holds for models that do not.
+STORED = {"drop_threshold": 0.3, "detection_share": 1.0}
 LOSSES = ("RMSE", "MAE", "MAPE", "Huber", "Quantile", "Expectile", "LogCosh", "Lq")
 TRIALS = 500  # rows that a loaded model predicts at first
 REMEDY = "give a catboost.pkl of train_2nd_level_catboost.py, or a .cbm file"
@@ -27,10 +28,18 @@ REMEDY = "give a catboost.pkl of train_2nd_level_catboost.py, or a .cbm file"
 
 @dataclass(frozen=True)
 class SecondLevel:
-    """A trained regressor with the columns that it takes, in their order."""
+    """A trained regressor with the columns that it takes, in their order.
+
+    Attributes:
+        drop_threshold: an instance of a lower predicted IoU is dropped.
+        detection_share: the models' confidence thresholds are to be lowered to this share of them
+            before it, as they were for its training: it can only reject what reaches it.
+    """
 
     model: CatBoostRegressor
     features: tuple[str, ...]
+    drop_threshold: float = STORED["drop_threshold"]
+    detection_share: float = STORED["detection_share"]
 
     def predict(self, instances: Instances, image: np.ndarray) -> np.ndarray:
         """Predicted IoU of each instance with its true cell, float64 [N], not clipped.
@@ -41,17 +50,14 @@ class SecondLevel:
         """
         return predict_iou(self.model, compute_features(instances, image, self.features))
 
-    def rescore(
-        self, instances: Instances, image: np.ndarray, threshold: float = DROP_THRESHOLD
-    ) -> Instances:
+    def rescore(self, instances: Instances, image: np.ndarray) -> Instances:
         """Replace the scores by the predicted IoU, drop low ones, and sort, highest first.
 
         Args:
             instances: N instances of one image, labels in the order of the models' classes.
             image: uint8 [height, width, 3], BGR.
-            threshold: least predicted IoU of an instance that stays.
         """
-        return apply_iou(instances, self.predict(instances, image), threshold)
+        return apply_iou(instances, self.predict(instances, image), self.drop_threshold)
 
 
 def predict_iou(model: CatBoostRegressor, table: pd.DataFrame) -> np.ndarray:
@@ -116,7 +122,25 @@ def load_second_level(model_path: str | Path, features_path: str | Path) -> Seco
             f"{features_path}: feature {place + 1} is {features[place]}, but {model_path} has "
             f"{trained_on[place]} there; {remedy}"
         )
-    return SecondLevel(model, features)
+    return SecondLevel(model, features, **stored_values(model, model_path))
+
+
+def stored_values(model: CatBoostRegressor, path: str | Path) -> dict[str, float]:
+    """What a model stores about itself, see `SecondLevel`.
+
+    Raises:
+        InputError: it stores something else than numbers from 0 to 1.
+    """
+    values = {}
+    for name, default in STORED.items():
+        text = model.get_metadata().get(name, str(default))
+        try:
+            values[name] = float(text)
+        except ValueError:
+            values[name] = -1.0
+        if not 0 <= values[name] <= 1:
+            raise InputError(f"{path}: stores {name} {text!r:.20}, not 0 to 1; {REMEDY}")
+    return values
 
 
 def load_features(path: str | Path) -> tuple[str, ...]:

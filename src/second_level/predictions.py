@@ -3,6 +3,7 @@
 A file is a dict of plain Python types and NumPy arrays: `image_id`, `image_path`, `image_size`
 (height, width), `class_names`, `weights` (SHA-256 of the checkpoints), `boxes`, `scores`, `labels`
 and `offsets` as in `Instances`, and `masks`, a list of uint16 crops (probability times 65535).
+Later files also have `agreement` as in `Instances`, `threshold` and `detection_share`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from urllib.parse import quote
 
 import numpy as np
 
-from cells.instances import Instances
+from cells.instances import AGREEMENT, Instances
 from utils.files import atomic_path
 from utils.pickles import ARRAY_STAND_INS, read_pickle
 from utils.script import InputError
 
 STEPS = 65535  # odd, so that no probability below 0.5 is rounded to one that is not
 LARGEST_SIDE = 10**6  # of an image, in pixels
+LIMITS = (("threshold", 0.0), ("detection_share", 1.0))  # and what they are in earlier files
 REMEDY = "write it anew with prepare_for_2nd_level_model.py"
 
 
@@ -34,6 +36,8 @@ class ImagePredictions:
         class_names: by label.
         instances: predictions.
         weights: SHA-256 of the models' checkpoints; none in files of earlier versions.
+        threshold: least score of an instance that counts where no second level decides.
+        detection_share: from this share of the threshold on there are instances.
     """
 
     image_id: str | int
@@ -41,6 +45,13 @@ class ImagePredictions:
     class_names: tuple[str, ...]
     instances: Instances
     weights: tuple[str, ...] = ()
+    threshold: float = 0.0
+    detection_share: float = 1.0
+
+    @property
+    def kept(self) -> Instances:
+        """Instances that reach the threshold."""
+        return self.instances[self.instances.scores >= np.float32(self.threshold)]
 
 
 def prediction_path(folder: str | Path, image_id: str | int) -> Path:
@@ -66,6 +77,9 @@ def write_predictions(path: str | Path, predictions: ImagePredictions) -> None:
         "labels": np.ascontiguousarray(instances.labels, np.int64),
         "offsets": np.ascontiguousarray(instances.offsets, np.int64),
         "masks": [_to_steps(mask) for mask in instances.masks],
+        "agreement": np.ascontiguousarray(instances.agreement, np.float32),
+        "threshold": float(predictions.threshold),
+        "detection_share": float(predictions.detection_share),
     }
     with atomic_path(path) as temporary:
         # protocol 4 holds an array's bytes in a form that any NumPy reads
@@ -124,13 +138,19 @@ def _checked(record: object) -> ImagePredictions:
     if (offsets < 0).any() or (offsets > (width, height) - sizes).any():
         raise ValueError("masks reach outside the image")
     masks = [crop.astype(np.float32) / np.float32(STEPS) for crop in crops]
-    instances = Instances((height, width), boxes, scores, labels, masks, offsets)
+    # earlier files hold all that the models' thresholds let pass, and do not know the agreement
+    agreement = None
+    if "agreement" in record:
+        agreement = _array(record, "agreement", np.float32, (count, len(AGREEMENT)))
+    instances = Instances((height, width), boxes, scores, labels, masks, offsets, agreement)
+    limits = [float(record.get(name, default)) for name, default in LIMITS]
+    if not all(0 <= limit <= 1 for limit in limits):
+        raise ValueError("threshold or detection_share is not between 0 and 1")
     weights = record.get("weights", [])
     if not isinstance(weights, list) or not all(isinstance(value, str) for value in weights):
         raise TypeError("weights are no texts")
-    return ImagePredictions(
-        record["image_id"], record["image_path"], tuple(names), instances, tuple(weights)
-    )
+    about = record["image_id"], record["image_path"], tuple(names)
+    return ImagePredictions(*about, instances, tuple(weights), *limits)
 
 
 def _array(record: dict, name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:

@@ -22,7 +22,7 @@ def importances(model: CatBoostRegressor) -> pd.Series:
 
 
 def print_report(
-    title: str, figures: Mapping[str, float], before: float, sweep: pd.DataFrame
+    title: str, figures: Mapping[str, float], before: float, sweep: pd.DataFrame, honest_gain: float
 ) -> None:
     """Print the figures of the tested images, and the sweep of drop thresholds."""
     print(f"\n{title}")
@@ -30,14 +30,23 @@ def print_report(
         print(f"  {name}: {value:.4f}" if isinstance(value, float) else f"  {name}: {value}")
     print(f"\ncompetition mAP without rescoring {before:.4f}; with it, by drop threshold")
     print(sweep.round(4).to_string())
+    if not np.isnan(honest_gain):
+        print(f"gain where the other parts choose each part's threshold: {honest_gain:+.4f}")
 
 
-def write_model(out_dir: Path, model: CatBoostRegressor) -> None:
+def write_model(out_dir: Path, model: CatBoostRegressor, stored: Mapping[str, float]) -> None:
     """`catboost.pkl` (a pickled CatBoostRegressor) and `features.csv` (column `features`).
+
+    Args:
+        out_dir: folder.
+        model: trained.
+        stored: what the model is to know about its use, see `model.STORED`.
 
     Raises:
         InputError: the folder cannot be written to.
     """
+    for name, value in stored.items():
+        model.get_metadata()[name] = str(value)
     with atomic_path(out_dir / "catboost.pkl") as temporary:
         temporary.write_bytes(pickle.dumps(model, protocol=4))
     with atomic_path(out_dir / "features.csv") as temporary:

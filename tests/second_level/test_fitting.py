@@ -22,7 +22,6 @@ from second_level.fitting import (
     load_training_set,
     predict_held_out,
     split_images,
-    sweep_drop_thresholds,
     usable_columns,
 )
 from second_level.model import apply_iou, predict_iou
@@ -32,6 +31,7 @@ from second_level.predictions import (
     read_predictions,
     write_predictions,
 )
+from second_level.sweep import Sweep, sweep_drop_thresholds
 from utils.script import InputError
 
 
@@ -75,8 +75,10 @@ def test_training_set_and_sweep(folder):
     assert measured["instances"] == 36
     assert measured["RMSE"] < 0.25
     assert measured["recall of wrong instances"] > 0.9
-    before, sweep = sweep_drop_thresholds(data, predicted, [0.0, 0.3])
-    for threshold, row in sweep.iterrows():
+    sweep = sweep_drop_thresholds(data, predicted, [0.0, 0.3])
+    assert sweep.best == 0.3
+    before, table = sweep.before.mean(), sweep.table()
+    for threshold, row in table.iterrows():
         scores = []
         for i in parts[0]:
             instances = read_predictions(data.paths[i]).instances
@@ -86,7 +88,37 @@ def test_training_set_and_sweep(folder):
             scores.append(compare(label_image(left), len(left), *truth).score().ap)
         assert row["mAP"] == pytest.approx(np.mean(scores))
         assert row["gain"] == pytest.approx(np.mean(scores) - before)
-    assert sweep["gain"][0.3] > 0.2
+    assert table["gain"][0.3] > 0.2
+    assert np.isnan(sweep.honest_gain(parts))
+
+
+def test_the_gain_is_over_what_the_models_thresholds_let_pass(folder, tmp_path):
+    """The second level sees instances below them, the comparison does not."""
+    truth = truth_of(folder)
+    write_all(truth, tmp_path)
+    for path in tmp_path.glob("*.pkl"):
+        found = replace(read_predictions(path), threshold=0.8, detection_share=0.5)
+        write_predictions(path, found)
+    data = load_training_set(tmp_path, truth)
+    assert data.detection_share == 0.5
+    assert len(data.iou) == 6 * 12
+    sweep = sweep_drop_thresholds(data, data.iou, [0.3])
+    assert (sweep.before == 0).all()  # the true ones have scores up to 0.8
+    assert (sweep.after == 1).all()
+    write_predictions(path, replace(found, detection_share=0.6))
+    with pytest.raises(InputError, match="another --detection_share"):
+        load_training_set(tmp_path, truth)
+
+
+def test_the_honest_gain_takes_each_parts_threshold_from_the_others():
+    after = np.array([[0.5, 0.9], [0.5, 0.9], [0.6, 0.1], [0.6, 0.2]])
+    before = np.full(4, 0.4)
+    images = np.array([3, 5, 7, 8])
+    sweep = Sweep(np.array([0.0, 0.3]), images, before, after, np.ones((4, 2), int))
+    assert sweep.best == 0.0
+    # images 3 and 5 get the threshold 0 from the others, and the others 0.3 from them
+    gains = [0.1, 0.1, -0.3, -0.2]
+    assert sweep.honest_gain([np.array([3, 5]), np.array([7, 8])]) == pytest.approx(np.mean(gains))
 
 
 def test_training_repeats_and_follows_the_settings(folder):

@@ -18,6 +18,8 @@ from cells.instances import Instances
 from cells.masks import label_image
 from evaluation.metrics import compare
 from second_level.model import apply_iou, load_features, load_model, load_second_level, predict_iou
+from second_level.report import write_model
+from utils.paths import BUNDLED_SECOND_LEVEL
 from utils.script import InputError
 
 SHARED = ROOT.parent / "shared" / "reference"
@@ -45,6 +47,27 @@ def test_published_model_on_computed_features():
     instances = Instances(size, data["boxes"], data["scores"], zeros[:, 0], frames, zeros)
     image = np.repeat(data["image"][:, :, None], 3, axis=2)
     np.testing.assert_allclose(second.predict(instances, image), EXPECTED, atol=1e-3)
+
+
+def test_a_model_knows_its_thresholds(model_dir, tmp_path):
+    files = model_dir / "catboost.pkl", model_dir / "features.csv"
+    model = load_model(files[0])
+    for stored in ({"drop_threshold": 0.0}, {"drop_threshold": 1.0, "detection_share": 0.25}):
+        write_model(tmp_path, model, stored)
+        second = load_second_level(tmp_path / "catboost.pkl", tmp_path / "features.csv")
+        assert second.drop_threshold == stored["drop_threshold"]
+        left = second.rescore(one_instance(), np.zeros((9, 9, 3), np.uint8))
+        assert len(left) == (stored["drop_threshold"] == 0)
+    assert second.detection_share == 0.25
+    for wrong in ("nan", "1.5", "much"):
+        write_model(tmp_path, model, {"drop_threshold": wrong})
+        with pytest.raises(InputError, match="stores drop_threshold"):
+            load_second_level(tmp_path / "catboost.pkl", tmp_path / "features.csv")
+
+
+def test_models_that_store_nothing_drop_as_the_solution_does():
+    second = load_second_level(ROOT / BUNDLED_SECOND_LEVEL, ROOT / "2nd_level_model/features.csv")
+    assert (second.drop_threshold, second.detection_share) == (0.3, 1.0)
 
 
 def test_model_in_catboosts_own_format(model_dir, tmp_path):
@@ -117,7 +140,8 @@ def test_rescoring_puts_the_true_cells_first(model_dir, folder):
     assert (rescored.scores >= 0.3).all()
     comparison = compare(label_image(rescored), len(rescored), record.rles, record.iscrowd)
     assert comparison.score().ap > 0.9
-    assert len(second.rescore(instances, read_image(record.path), threshold=0.0)) == 12
+    keeps_all = replace(second, drop_threshold=0.0)
+    assert len(keeps_all.rescore(instances, read_image(record.path))) == 12
 
 
 def test_rescoring_nothing(model_dir):

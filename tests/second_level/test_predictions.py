@@ -56,13 +56,37 @@ def test_prediction_file_needs_nothing_of_this_project_and_is_small(tmp_path):
     write_predictions(path, ImagePredictions(1, "", ("x",), instances))
     assert path.stat().st_size < 2e6
     record = pickle.loads(path.read_bytes())
-    assert {type(value) for value in record.values()} <= {dict, list, tuple, str, int, np.ndarray}
+    assert {type(value) for value in record.values()} <= {
+        *(dict, list, tuple, str, int, float, np.ndarray)
+    }
 
 
 def test_no_instance_in_a_prediction_file(tmp_path):
     path = tmp_path / "a.pkl"
     write_predictions(path, ImagePredictions("a", "", ("x",), Instances.empty((5, 7))))
     assert len(read_predictions(path).instances) == 0
+
+
+def test_candidates_below_the_threshold_and_the_agreement_survive_the_file(folder, tmp_path):
+    truth = truth_of(folder)
+    instances = predictions_of(truth, 0, np.random.default_rng(0))
+    agreement = np.random.default_rng(1).random(instances.agreement.shape, np.float32)
+    instances = replace(instances, agreement=agreement)
+    threshold = float(instances.scores[4])
+    path = tmp_path / "a.pkl"
+    write_predictions(path, ImagePredictions("a", "", CLASS_NAMES, instances, threshold, 0.4))
+    back = read_predictions(path)
+    assert (back.threshold, back.detection_share) == (threshold, 0.4)
+    assert len(back.kept) == 5
+    np.testing.assert_array_equal(back.instances.agreement, agreement)
+    record = pickle.loads(path.read_bytes())
+    earlier = {k: v for k, v in record.items() if k not in ("agreement", "threshold")}
+    path.write_bytes(pickle.dumps(earlier))
+    assert len(read_predictions(path).kept) == len(instances)
+    assert np.isnan(read_predictions(path).instances.agreement).all()
+    path.write_bytes(pickle.dumps(record | {"threshold": float("nan")}))
+    with pytest.raises(InputError, match="threshold"):
+        read_predictions(path)
 
 
 def test_image_ids_that_are_no_file_names():

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
-from helpers import CLASS_NAMES, assert_one_line_error
+from helpers import CLASS_NAMES, ROOT, assert_one_line_error
 
+import train_2nd_level_catboost
 from cells.images import read_image
 from second_level.features.table import compute_features
+from second_level.model import load_second_level
 from second_level.predictions import (
     read_predictions,
 )
+from utils.paths import BUNDLED_SECOND_LEVEL
 
 QUICK = ("--iterations", 60)
 
@@ -29,6 +34,17 @@ def test_training_script(model_dir, train, tmp_path):
     assert "6 images, model of the other parts" in done.stdout
     assert "0.42" in done.stdout
     assert "training on all images: 100%" in done.stderr
+    for folder, threshold in ((model_dir, report["drop_threshold"]), (tmp_path / "cv", 0.42)):
+        second = load_second_level(folder / "catboost.pkl", folder / "features.csv")
+        assert second.drop_threshold == threshold
+        assert second.detection_share == 1.0
+
+
+def test_the_default_output_is_not_the_bundled_model(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train_2nd_level_catboost.py"])
+    out_dir = train_2nd_level_catboost.parse_args().out_dir
+    assert Path(out_dir) != Path(BUNDLED_SECOND_LEVEL).parent
+    assert f"/{out_dir}/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from cells.instances import Instances
+from second_level.features import agreement, neighbours, overlaps, shape
 from second_level.features import image as image_features
-from second_level.features import neighbours, overlaps, shape
 from second_level.features.base import MeasuredInstances
 
 GROUPS = (
@@ -22,6 +22,7 @@ GROUPS = (
     *image_features.GROUPS,
     *overlaps.GROUPS,
     *neighbours.GROUPS,
+    *agreement.GROUPS,
 )
 FEATURE_NAMES = tuple(name for group in GROUPS for name in group.names)
 

@@ -1,0 +1,71 @@
+"""How far the views of an ensemble agree on what it found: features of the second level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torchvision.ops import box_iou
+
+from cells.instances import Boxes
+from cells.masks import MASK_THRESHOLD
+
+SAME_BOX_IOU = 0.5  # from which on a view's box is of the same cell
+BLOCK = 2**22  # pairs of boxes at a time; bounds the memory
+
+
+def box_agreement(boxes: Boxes, views: Sequence[Boxes]) -> np.ndarray:
+    """What each view says about merged boxes.
+
+    Args:
+        boxes: N merged ones.
+        views: all boxes that each view detected.
+
+    Returns:
+        float32 [N, 3]: share of the views with a box of the same cell; mean and least over the
+        views of the best score of such a box, 0 where there is none.
+    """
+    best = [_best_scores(boxes.boxes, view) for view in views]
+    scores = np.stack(best, axis=1)
+    return np.stack([(scores > 0).mean(axis=1), scores.mean(axis=1), scores.min(axis=1)], axis=1)
+
+
+def _best_scores(boxes: np.ndarray, view: Boxes) -> np.ndarray:
+    """Highest score of a view's box of the same cell, float32 [N]."""
+    best = np.zeros(len(boxes), np.float32)
+    if not len(view):
+        return best
+    step = max(1, BLOCK // len(view))
+    detected = torch.from_numpy(view.boxes)
+    for start in range(0, len(boxes), step):
+        part = slice(start, start + step)
+        same = box_iou(torch.from_numpy(boxes[part]), detected).numpy() >= SAME_BOX_IOU
+        best[part] = np.where(same, view.scores, 0).max(axis=1)
+    return best
+
+
+def mask_agreement(
+    means: Sequence[np.ndarray], views: Sequence[Sequence[np.ndarray]]
+) -> np.ndarray:
+    """How far each view's masks are the mean ones.
+
+    Args:
+        means: N crops of probabilities, averaged over the views.
+        views: the crops of each view.
+
+    Returns:
+        float32 [N, 2]: mean and least over the views of the IoU with the mean mask; 0 where both
+        are empty.
+    """
+    ious = np.array(
+        [[_iou(mean, crop) for crop in crops] for mean, *crops in zip(means, *views, strict=True)],
+        np.float32,
+    ).reshape(len(means), len(views))
+    return np.stack([ious.mean(axis=1), ious.min(axis=1)], axis=1)
+
+
+def _iou(first: np.ndarray, second: np.ndarray) -> float:
+    first, second = first >= MASK_THRESHOLD, second >= MASK_THRESHOLD
+    union = np.count_nonzero(first | second)
+    return np.count_nonzero(first & second) / union if union else 0.0
