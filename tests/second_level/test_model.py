@@ -155,7 +155,7 @@ def test_threshold_is_a_least_value_and_scores_stay_between_0_and_1():
         one_instance(),
         **{
             name: np.repeat(getattr(one_instance(), name), 4, axis=0)
-            for name in ("boxes", "scores", "labels", "masks", "offsets")
+            for name in ("boxes", "scores", "labels", "masks", "offsets", "agreement")
         },
     )
     rescored = apply_iou(instances, np.array([0.29, 0.3, 1.2, -0.1]), 0.3)

@@ -74,7 +74,10 @@ def test_candidates_below_the_threshold_and_the_agreement_survive_the_file(folde
     instances = replace(instances, agreement=agreement)
     threshold = float(instances.scores[4])
     path = tmp_path / "a.pkl"
-    write_predictions(path, ImagePredictions("a", "", CLASS_NAMES, instances, threshold, 0.4))
+    written = ImagePredictions(
+        "a", "", CLASS_NAMES, instances, threshold=threshold, detection_share=0.4
+    )
+    write_predictions(path, written)
     back = read_predictions(path)
     assert (back.threshold, back.detection_share) == (threshold, 0.4)
     assert len(back.kept) == 5
