@@ -15,12 +15,13 @@ import numpy as np
 from tqdm import tqdm
 
 from cells.instances import Candidates, Instances
+from cells.pictures import ArrayPicture, Picture
 from network.detector import NetworkInput
 from network.ensemble import Detections, Ensemble
 from network.merging import PostProcessing
 from network.scale import training_field
 from network.seams import TileCells, join_tiles
-from network.tiles import ArrayPicture, Picture, Tile, by_tile, moved, tile_grid
+from network.tiles import Tile, by_tile, moved, tile_grid
 from utils.stages import StageTimer, process
 
 GPU_BATCH = 4  # tiles or images of one size that a GPU sees at once

@@ -11,7 +11,8 @@ import torch
 
 from cells.instances import Candidates, Instances
 from cells.masks import binary_crops
-from network.tiles import ArrayPicture, Window, by_tile, tile_grid
+from cells.pictures import ArrayPicture
+from network.tiles import Window, by_tile, tile_grid
 from network.tiling import TiledEnsemble, Tiling
 from utils.script import InputError
 from utils.stages import StageTimer
