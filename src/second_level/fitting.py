@@ -126,8 +126,8 @@ def _check_same_models(
         )
     if predictions.detection_share != first.detection_share:
         raise InputError(
-            f"{path}: made with another --detection_share than {first_name}; make all of them anew "
-            "with prepare_for_2nd_level_model.py"
+            f"{path}: made with another --detection_share than {first_name}; write all of them "
+            "again with prepare_for_2nd_level_model.py"
         )
 
 

@@ -10,8 +10,7 @@ import pandas as pd
 
 from cells.annotations import AnnotatedImage
 from cells.instances import Instances
-from cells.masks import label_image
-from evaluation.metrics import compare, count_matches_by_confidence
+from evaluation.metrics import compare_instances, count_matches_by_confidence
 from second_level.fitting import TrainingSet
 from second_level.model import apply_iou
 from second_level.predictions import read_predictions
@@ -43,7 +42,7 @@ class Sweep:
         return float(self.thresholds[self.after.mean(axis=0).argmax()])
 
     def table(self) -> pd.DataFrame:
-        """Indexed by threshold: `mAP`, `gain`, and `kept`, instances an image."""
+        """Indexed by threshold: `mAP`, `gain`, and `kept`, instances per image."""
         table = pd.DataFrame(
             {"mAP": self.after.mean(axis=0)}, pd.Index(self.thresholds, name="threshold")
         )
@@ -90,8 +89,7 @@ def sweep_drop_thresholds(
 
 
 def _ap(instances: Instances, record: AnnotatedImage) -> float:
-    truth = record.rles, record.iscrowd
-    return compare(label_image(instances), len(instances), *truth).score().ap
+    return compare_instances(instances, record).score().ap
 
 
 def _ap_by_threshold(
@@ -99,7 +97,7 @@ def _ap_by_threshold(
 ) -> np.ndarray:
     """Average precision after rescoring for each threshold, float64 [G]."""
     rescored = apply_iou(instances, iou, threshold=0.0)
-    comparison = compare(label_image(rescored), len(rescored), record.rles, record.iscrowd)
+    comparison = compare_instances(rescored, record)
     counts = count_matches_by_confidence(
         comparison.iou[comparison.counted],
         rescored.scores[comparison.counted],
