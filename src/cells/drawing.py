@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from cells.instances import Instances
-from cells.masks import binary_crops
+from cells.masks import binary_crops, find_outlines, window_of
 
 FILL_OPACITY = 0.25
 MIN_SHORT_SIDE = 1000  # smaller images are enlarged, so that contours and scores stay legible
@@ -36,8 +36,8 @@ def draw_instances(image: np.ndarray, instances: Instances, show_scores: bool = 
     placed = list(
         zip(crops, instances.offsets * zoom, distinct_colors(len(instances)), strict=True)
     )
-    for crop, (x, y), color in placed:
-        window = canvas[y : y + crop.shape[0], x : x + crop.shape[1]]
+    for crop, offset, color in placed:
+        window = canvas[window_of(crop, offset)]
         inside = crop.astype(bool)
         window[inside] = (1 - FILL_OPACITY) * window[inside] + FILL_OPACITY * np.array(color)
     for crop, offset, color in placed:
@@ -70,9 +70,9 @@ def draw_outline(
         color: BGR.
         thickness: pixels.
     """
-    outlines, _ = cv2.findContours(crop, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    origin = int(offset[0]), int(offset[1])
-    cv2.drawContours(canvas, outlines, -1, color, thickness, cv2.LINE_AA, offset=origin)
+    # OpenCV draws smooth lines evenly only from pixel to pixel
+    outlines = find_outlines(crop, offset, all_points=True)
+    cv2.drawContours(canvas, outlines, -1, color, thickness, cv2.LINE_AA)
 
 
 def legend(width: int, title: str, parts: Sequence[tuple[str, tuple[int, int, int]]]) -> np.ndarray:

@@ -47,23 +47,26 @@ def window_of(mask: np.ndarray, offset: Sequence[int]) -> tuple[slice, slice]:
     return slice(y, y + height), slice(x, x + width)
 
 
-def find_outlines(mask: np.ndarray, offset: Sequence[int] = (0, 0)) -> list[np.ndarray]:
+def find_outlines(
+    mask: np.ndarray, offset: Sequence[int] = (0, 0), all_points: bool = False
+) -> list[np.ndarray]:
     """Outer contours of a mask's pieces, through the centres of their outermost pixels.
 
     Args:
         mask: bool or uint8 [h, w].
         offset: x, y of its top left pixel.
+        all_points: keep the points in the middle of straight lines.
 
     Returns:
         Contours in pixels of the image, int32 [K, 1, 2] (x, y) as OpenCV has them, the piece of
-        the largest area first; without the points in the middle of straight lines.
+        the largest area first.
     """
     if not mask.size:
         return []
     pieces, _ = cv2.findContours(
         np.ascontiguousarray(mask).view(np.uint8),
         cv2.RETR_EXTERNAL,
-        cv2.CHAIN_APPROX_SIMPLE,
+        cv2.CHAIN_APPROX_NONE if all_points else cv2.CHAIN_APPROX_SIMPLE,
         offset=(int(offset[0]), int(offset[1])),
     )
     return sorted(pieces, key=cv2.contourArea, reverse=True)

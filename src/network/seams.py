@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cells.instances import Candidates, Instances
-from cells.masks import MASK_THRESHOLD
+from cells.masks import MASK_THRESHOLD, tight_crop
 from cells.readers.volume import Window
 from network.tiles import Tile, concatenate, neighbours
 
@@ -156,13 +156,10 @@ def _inside(place: Window, other: Window) -> bool:
 
 
 def _tight(mask: np.ndarray, place: Window) -> tuple[np.ndarray, Window]:
-    """The mask within the box of its foreground, of which there is some."""
-    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    (top, bottom), (left, right) = (ys[0], ys[-1] + 1), (xs[0], xs[-1] + 1)
-    tight = Window(
-        place.y0 + int(top), place.y0 + int(bottom), place.x0 + int(left), place.x0 + int(right)
-    )
-    return mask[top:bottom, left:right], tight
+    """The mask within the box of its foreground, and this box."""
+    crop, (x, y) = tight_crop(mask, (place.x0, place.y0))
+    height, width = crop.shape
+    return crop, Window(y, y + height, x, x + width)
 
 
 def _continued(

@@ -55,7 +55,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
         if device.type == "cuda":
             native = torch.cuda.get_device_capability(device) >= (8, 0)
         else:
-            native = torch.cpu._is_avx512_bf16_supported()
+            native = torch.cpu.get_capabilities().get("avx512_bf16", False)
         return torch.bfloat16 if native else torch.float32
     if name == "fp16" and device.type == "cpu":
         raise InputError("--precision fp16: needs a GPU; use --precision bf16 or fp32 on a CPU")

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import cv2
 import numpy as np
 
+from cells.masks import window_of
 from second_level.features.base import FeatureGroup, MeasuredInstances, columns, ratio
 
 GREY_VALUES = tuple(
@@ -27,9 +28,8 @@ def grey_value_features(
     """
     histograms = np.zeros((len(measured), 256), np.int64)
     crops = zip(measured.instances.masks, measured.instances.offsets.tolist(), strict=True)
-    for histogram, (mask, (x, y)) in zip(histograms, crops, strict=True):
-        height, width = mask.shape
-        values = measured.grey[y : y + height, x : x + width][mask > 0.5]
+    for histogram, (mask, offset) in zip(histograms, crops, strict=True):
+        values = measured.grey[window_of(mask, offset)][mask > 0.5]
         histogram[:] = np.bincount(values, minlength=256)
     count = histograms.sum(axis=1)
     levels = np.arange(256)
