@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cells.exports.formats import FORMATS
+from cells.planes import PlaneChoice
 from runs.plan import PlannedImage, plan_run
 from runs.records import Records, settings_key
 from runs.sharing import Share, share_option
 from second_level.pairing import find_second_level, hash_weights
 from utils.options import (
     add_compute_options,
+    add_image_options,
     add_prediction_options,
     add_second_level_arguments,
     add_weights_option,
@@ -41,8 +43,7 @@ from utils.stages import StageTimer, peak_memory_mb
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    import numpy as np
-
+    from cells.images import CellImage
     from cells.instances import Instances
     from network.detector import NetworkInput
     from network.ensemble import Detections, Ensemble
@@ -83,6 +84,7 @@ def parse_args() -> argparse.Namespace:
         metavar="i/n",
         help="only the i-th of n shares of the images, for n machines that share --out_dir",
     )
+    add_image_options(parser)
     add_prediction_options(parser)
     add_second_level_arguments(parser, by_default=True)
     add_compute_options(parser)
@@ -94,7 +96,8 @@ def main(args: argparse.Namespace) -> None:
     check_second_level_arguments(args)
     weights = choose_weights(args.weights)
     out_dir = Path(args.out_dir)
-    planned = plan_run(args.image or [demo_image()], args.recursive, out_dir, args.save)
+    images = args.image or [demo_image()]
+    planned = plan_run(images, args.recursive, out_dir, args.save, plane_choice(args))
     quiet_libraries()
     with quick_start():
         from network.setup import ensemble_from
@@ -129,6 +132,11 @@ def main(args: argparse.Namespace) -> None:
     if rank == 0:
         failed = sum_up(out_dir, planned, records, information)
         complain(failed, args.shard.of(planned))
+
+
+def plane_choice(args: argparse.Namespace) -> PlaneChoice:
+    """The planes that the options of `add_image_options` choose."""
+    return PlaneChoice(args.channel, args.z, args.frames, args.every_plane)
 
 
 def describe(
@@ -192,7 +200,7 @@ def segment_share(
         error = written.exception()
         if error is None:
             done += 1
-            print(f"{image.path} -> {written.result()}")
+            print(f"{image.label} -> {written.result()}")
             continue
         message = one_line(error, image.path)
         records.fail(image, message)
@@ -207,7 +215,7 @@ def segment_share(
 
 def complain(failed: dict[str, str], images: Sequence[PlannedImage]) -> None:
     """Raise an `InputError` where images of this run failed."""
-    messages = [failed[str(image.path)] for image in images if str(image.path) in failed]
+    messages = [failed[image.label] for image in images if image.label in failed]
     if messages and len(images) == 1:
         raise InputError(messages[0])
     if messages:
@@ -220,7 +228,7 @@ def complain(failed: dict[str, str], images: Sequence[PlannedImage]) -> None:
 class Loaded:
     """An image on its way: what was read, and the seconds that it took so far."""
 
-    image: np.ndarray
+    image: CellImage
     prepared: list[NetworkInput]
     digest: str
     seconds: float
@@ -243,17 +251,23 @@ def segment_files(
     from cells.exports.picture import write_picture
     from cells.exports.segmented import SegmentedImage
     from cells.exports.writers import WRITERS
-    from cells.images import read_image
+    from cells.images import ImageOptions, ImageSource, open_image
     from runs.summary import summary_row
     from utils.files import sha256
     from utils.stages import process
 
+    options = ImageOptions(
+        invert=args.invert, pixel_size=args.pixel_size, choice=plane_choice(args)
+    )
+    rule = ensemble.grey_rule
+
     def load(planned: PlannedImage) -> Loaded:
         start = time.perf_counter()
         with timer.stage("read"):
-            image = read_image(planned.path)
+            image = open_image(ImageSource(planned.path, planned.plane), rule, options)
+            pixels = image.pixels
             digest = sha256(planned.path)
-        prepared = ensemble.prepare(image, timer)
+        prepared = ensemble.prepare(pixels, timer)
         return Loaded(image, prepared, digest, time.perf_counter() - start)
 
     def compute(batch: Sequence[Loaded]) -> list[Detections]:
@@ -265,21 +279,28 @@ def segment_files(
 
     def finish(planned: PlannedImage, loaded: Loaded, detections: Detections) -> str:
         start = time.perf_counter()
+        pixels = loaded.image.pixels
         instances = ensemble.finish(detections, timer)
         if second_level:
             with timer.stage("2nd level"):
-                instances = second_level.rescore(instances, loaded.image)
+                instances = second_level.rescore(instances, pixels)
         with timer.stage("write"):
             segmented = SegmentedImage(
-                planned.name, planned.file_name, loaded.image, instances, ensemble.class_names
+                planned.name,
+                planned.file_name,
+                pixels,
+                instances,
+                ensemble.class_names,
+                loaded.image,
             )
             records.start(planned, loaded.digest)
             for name, path in planned.files.items():
                 WRITERS[name](path, segmented)
-            write_picture(planned.picture, draw_instances(loaded.image, instances))
+            write_picture(planned.picture, draw_instances(pixels, instances))
         seconds = loaded.seconds + time.perf_counter() - start
         records.finish(planned, loaded.digest, summary_row(segmented, seconds))
-        return f"{planned.picture}: {summary(instances, ensemble.class_names)}"
+        notes = "".join(f"\n  note: {note}" for note in loaded.image.notes)
+        return f"{planned.picture}: {summary(instances, ensemble.class_names)}{notes}"
 
     batch_size = GPU_BATCH if ensemble.device.type == "cuda" else 1
     return process(images, load, compute, finish, lambda loaded: loaded.image.shape, batch_size)

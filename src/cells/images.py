@@ -13,7 +13,7 @@ from PIL import Image
 
 from cells.grey import AS_STORED, GreyRule, estimate_rule, grey_map, looks_inverted
 from cells.histogram import Histogram
-from cells.planes import Plane, PlaneChoice, choose_planes
+from cells.planes import NO_CHOICE, Plane, PlaneChoice, choose_planes
 from cells.projections import plane_reader
 from cells.readers.open_file import open_volume
 from cells.readers.volume import Volume, Window
@@ -33,7 +33,7 @@ class ImageOptions:
         pixel_size: micrometres per pixel instead of what the files say.
     """
 
-    choice: PlaneChoice = PlaneChoice()
+    choice: PlaneChoice = NO_CHOICE
     invert: bool = False
     pixel_size: float | None = None
 
@@ -120,14 +120,13 @@ class CellImage:
         return np.concatenate(parts)
 
 
-def find_images(path: str | Path, choice: PlaneChoice) -> list[ImageSource]:
-    """The images that a file holds for the user; of the file only the description is read.
+def find_planes(path: str | Path, choice: PlaneChoice) -> list[Plane]:
+    """The planes of a file that the user wants; of the file only the description is read.
 
     Raises:
         InputError: the file cannot be read, or has several planes and none was chosen.
     """
-    path = Path(path)
-    return [ImageSource(path, plane) for plane in choose_planes(open_volume(path), choice)]
+    return choose_planes(open_volume(path), choice)
 
 
 def open_image(
@@ -136,7 +135,7 @@ def open_image(
     """Open one image.
 
     Args:
-        source: what `find_images` returned.
+        source: the file and its plane.
         rule: how the models' grey values are.
         options: of the user.
 
@@ -213,7 +212,7 @@ def _only_plane(volume: Volume, choice: PlaneChoice) -> Plane:
 def _read_all(path: str | Path) -> np.ndarray:
     """Raw values of the image of a file that holds one."""
     volume = open_volume(path)
-    plane = _only_plane(volume, PlaneChoice())
+    plane = _only_plane(volume, NO_CHOICE)
     return volume.read(plane.index, Window(0, volume.shape[0], 0, volume.shape[1]))
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from cells.readers.volume import COLOURS, Volume
 from utils.script import InputError
 
+if TYPE_CHECKING:
+    from cells.readers.volume import Volume
+
+COLOURS = ("red", "green", "blue")
 PROJECTIONS = ("max", "mean", "focus")
 FLAGS = {"C": "--channel N|NAME", "Z": "--z N|max|mean|focus", "T": "--frames A:B"}
 
@@ -28,6 +32,9 @@ class PlaneChoice:
     z: str | None = None
     frames: tuple[int | None, int | None] | None = None
     every_plane: bool = False
+
+
+NO_CHOICE = PlaneChoice()
 
 
 @dataclass(frozen=True)

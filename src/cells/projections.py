@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import cv2
 import numpy as np
 
-from cells.planes import Plane
-from cells.readers.volume import COLOURS, Volume, Window
+from cells.planes import COLOURS, Plane
+from cells.readers.volume import Volume, Window
 
 FOCUS_SIDE = 2048  # pixels of the middle of a plane that its sharpness is judged by
 

@@ -20,11 +20,11 @@ def unique_names(images: Sequence[ImageFile]) -> list[str]:
 
     They depend on all formats, not only on the chosen ones: another `--save` does not change them.
     """
-    beside = Counter((image.path.parent, image.path.stem.casefold()) for image in images)
+    beside = Counter((image.path.parent, image.stem.casefold()) for image in images)
     stems = [
-        f"{image.path.stem}_{image.path.suffix[1:]}"
-        if beside[image.path.parent, image.path.stem.casefold()] > 1
-        else image.path.stem
+        f"{image.stem}_{image.path.suffix[1:]}"
+        if beside[image.path.parent, image.stem.casefold()] > 1
+        else image.stem
         for image in images
     ]
     folders = [image.path.absolute().parent.parts[1:] for image in images]

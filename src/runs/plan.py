@@ -6,11 +6,12 @@ No output may be an image that is read, and no two images may write the same fil
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cells.exports.formats import FORMATS
-from runs.names import OF_THE_RUN, picture_name, unique_names
+from cells.planes import NO_CHOICE, Plane, PlaneChoice
+from runs.names import OF_THE_RUN, PICTURE_SUFFIXES, picture_name, unique_names
 from runs.records import written_before
 from utils.paths import ImageFile, find_images
 from utils.script import InputError
@@ -21,7 +22,9 @@ class PlannedImage:
     """An image with the files that will be written for it.
 
     Attributes:
-        path: the image.
+        path: its file.
+        plane: of the file; None: the only one.
+        label: the file, and which of its planes.
         file_name: relative to the folder that was listed, with "/".
         name: stem of the outputs, unique in the run.
         picture: the image with the cells' outlines.
@@ -29,6 +32,8 @@ class PlannedImage:
     """
 
     path: Path
+    plane: Plane | None
+    label: str
     file_name: str
     name: str
     picture: Path
@@ -41,7 +46,11 @@ class PlannedImage:
 
 
 def plan_run(
-    patterns: Sequence[str], recursive: bool, out_dir: Path, formats: Sequence[str]
+    patterns: Sequence[str],
+    recursive: bool,
+    out_dir: Path,
+    formats: Sequence[str],
+    choice: PlaneChoice = NO_CHOICE,
 ) -> list[PlannedImage]:
     """List the images, without the results of earlier runs among them, and plan their outputs.
 
@@ -49,6 +58,7 @@ def plan_run(
         patterns, recursive: see `find_images`.
         out_dir: folder of the outputs; where it lies in a listed folder, it is not listed.
         formats: of `--save`.
+        choice: planes of files with several.
 
     Raises:
         InputError: no image, or outputs that would hit images.
@@ -57,29 +67,49 @@ def plan_run(
     leave_out = {out_dir.absolute() / name for name in own}
     if out_dir.absolute() not in {Path(pattern).absolute() for pattern in patterns}:
         leave_out.add(out_dir.absolute())
-    planned = plan_images(find_images(patterns, recursive, leave_out), out_dir, formats)
+    files = find_images(patterns, recursive, leave_out)
+    planned = plan_images(files, out_dir, formats, choice)
     check_outputs(planned, out_dir, own)
     return planned
 
 
 def plan_images(
-    images: Sequence[ImageFile], out_dir: Path, formats: Sequence[str]
+    files: Sequence[ImageFile],
+    out_dir: Path,
+    formats: Sequence[str],
+    choice: PlaneChoice = NO_CHOICE,
 ) -> list[PlannedImage]:
-    """Give every image outputs of its own.
+    """Give every image of the files outputs of its own.
 
     A name is the image's stem, after the folders below the listed one; where that is taken, the
     suffix of the image and folders above are added until it is not.
     """
+    planes = [(file, plane) for file in files for plane in _planes(file.path, choice)]
+    images = [replace(file, part=plane.suffix if plane else "") for file, plane in planes]
     return [
         PlannedImage(
             image.path,
+            plane,
+            f"{image.path}{image.part}",
             image.relative.as_posix(),
             name,
             out_dir / picture_name(name, image),
             {key: out_dir / f"{name}{FORMATS[key].suffix}" for key in formats},
         )
-        for image, name in zip(images, unique_names(images), strict=True)
+        for image, (_, plane), name in zip(images, planes, unique_names(images), strict=True)
     ]
+
+
+def _planes(path: Path, choice: PlaneChoice) -> list[Plane | None]:
+    """The wanted planes of a file; one that cannot be read says so when its turn comes."""
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return [None]  # is not opened twice
+    from cells.images import find_planes
+
+    try:
+        return find_planes(path, choice)
+    except Exception:
+        return [None]
 
 
 def check_outputs(planned: Sequence[PlannedImage], out_dir: Path, own: Collection[str]) -> None:

@@ -38,18 +38,24 @@ def summary_row(segmented: SegmentedImage, seconds: float) -> dict[str, object]:
     shown = areas > 0
     count = int(shown.sum())
     by_class = np.bincount(instances.labels[shown], minlength=len(segmented.class_names))
+    mean_area = round(float(areas[shown].mean()), 2) if count else None
     height, width = instances.image_size
     return {
-        "image": segmented.file_name,
+        "image": segmented.file_name + (segmented.source.suffix if segmented.source else ""),
         "cells": count,
         **{
             f"cells {name}": int(n) for name, n in zip(segmented.class_names, by_class, strict=True)
         },
         "confluence (%)": round(100 * float(areas.sum()) / (height * width), 3),
-        "mean area (pixels)": round(float(areas[shown].mean()), 2) if count else None,
+        "mean area (pixels)": mean_area,
+        "mean area (um2)": _in_um2(mean_area, segmented.pixel_size),
         "mean score": round(float(instances.scores[shown].mean()), 4) if count else None,
         "seconds": round(seconds, 3),
     }
+
+
+def _in_um2(pixels: float | None, pixel_size: float | None) -> float | None:
+    return round(pixels * pixel_size**2, 3) if pixels is not None and pixel_size else None
 
 
 def write_run(out_dir: Path, information: Mapping[str, object], **more: object) -> None:
@@ -86,7 +92,7 @@ def sum_up(
         information: see `write_run`.
 
     Returns:
-        Messages of the images that failed, by path.
+        Messages of the images that failed, by their labels.
     """
     seen, failed = -1, {}
     while True:
@@ -95,7 +101,7 @@ def sum_up(
         if len(done) == seen:
             return failed
         seen = len(done)
-        failed = {str(i.path): r["error"] for i, r in found if records.tells_failure(r)}
+        failed = {i.label: r["error"] for i, r in found if records.tells_failure(r)}
         _write_rows(out_dir / SUMMARY, [record["row"] for _, record in done])
         parts = [image.files["kaggle"] for image, _ in done if "kaggle" in image.files]
         if parts:

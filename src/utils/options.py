@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
@@ -110,6 +111,46 @@ def scores_by_class(
             message = f"{flag} {pair}: write CLASS=SCORE, with a score between 0 and 1"
             raise InputError(message) from error
     return table
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """How image files are read; see `image_options` in cells.images."""
+    add = parser.add_argument
+    add("--channel", metavar="N|NAME", help="the channel to segment, by name or counted from 0")
+    add(
+        "--z",
+        metavar="N|max|mean|focus",
+        help="the plane of a z-stack, counted from 0; or its maximum, mean, or sharpest plane",
+    )
+    add(
+        "--frames",
+        type=frames_option,
+        metavar="A:B",
+        help="frames A to B - 1 of a time series, counted from 0; one result each",
+    )
+    add("--every_plane", action="store_true", help="one result for each plane not chosen above")
+    add("--invert", action="store_true", help="the contrast is inverted: what is bright was dark")
+    add(
+        "--pixel_size",
+        type=above(0.0),
+        metavar="MICROMETRES",
+        help="side of a pixel in micrometres, instead of what the files say",
+    )
+
+
+def frames_option(text: str) -> tuple[int | None, int | None]:
+    """`A:B`, `A:`, `:B`, or `A` for one frame; for `type=` of an option.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none of these, or holds no frame.
+    """
+    match = re.fullmatch(r"([0-9]*)(:?)([0-9]*)", text)
+    first, end = (int(side) if side else None for side in match.group(1, 3)) if match else (0, 0)
+    if match and not match[2] and first is not None:
+        end = first + 1
+    if not match or text in ("", ":") or (end is not None and end <= (first or 0)):
+        raise argparse.ArgumentTypeError(f"{text!r}: give A:B with A below B, counted from 0")
+    return first, end
 
 
 def add_prediction_options(parser: argparse.ArgumentParser) -> None:

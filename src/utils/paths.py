@@ -11,7 +11,10 @@ from pathlib import Path
 from utils.script import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".bmp"),
+    *(".tif", ".tiff", ".btf", ".lsm", ".nd2", ".czi", ".lif"),  # may hold several planes
+)
 
 # relative to the repository
 PUBLISHED_MODELS = [f"models/pretrained_models/pseudo_round{i}_model.pth" for i in (1, 2)]
@@ -84,10 +87,17 @@ class ImageFile:
     Attributes:
         path: where it is.
         relative: the same, relative to the folder that was listed.
+        part: which of the images in the file, as names end with it; empty for the only one.
     """
 
     path: Path
     relative: Path
+    part: str = ""
+
+    @property
+    def stem(self) -> str:
+        """Name of the image without folders and suffix."""
+        return self.path.stem + self.part
 
 
 def list_images(patterns: Sequence[str], flag: str = "--image") -> list[Path]:
@@ -154,4 +164,4 @@ def _fixed_part(pattern: str) -> Path:
 
 def _natural_key(path: Path) -> list[tuple[bool, int, str]]:
     parts = re.split(r"(\d+)", str(path))
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]

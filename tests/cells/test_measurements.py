@@ -9,7 +9,7 @@ import tifffile
 
 from cells.exports.segmented import SegmentedImage
 from cells.exports.table import write_table
-from cells.images import ImageOptions, find_images, open_image
+from cells.images import ImageOptions, ImageSource, open_image
 from cells.instances import Instances
 from cells.planes import PlaneChoice
 
@@ -20,8 +20,7 @@ CELL = (slice(10, 20), slice(30, 50))  # 10 rows, 20 columns
 def table(tmp_path, path, options=None, choice=None) -> pd.Series:
     """The one row for a cell at `CELL`."""
     options = options or ImageOptions(choice or PlaneChoice())
-    (source,) = find_images(path, options.choice)
-    image = open_image(source, options=options)
+    image = open_image(ImageSource(path), options=options)
     instances = Instances(
         SIZE,
         np.array([[30, 10, 50, 20]], np.float32),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cells.images import find_images, open_image, read_image
+from cells.images import ImageSource, find_planes, open_image, read_image
 from cells.planes import PlaneChoice
 from utils.script import InputError
 
@@ -22,16 +22,17 @@ def stack(tmp_path):
 
 
 def images(path, **choice):
-    return [open_image(source) for source in find_images(path, PlaneChoice(**choice))]
+    planes = find_planes(path, PlaneChoice(**choice))
+    return [open_image(ImageSource(path, plane)) for plane in planes]
 
 
 def test_several_planes_without_a_choice(stack):
     with pytest.raises(InputError, match="a.tif.*T=4 Z=3 C=2 Y=40 X=50") as error:
-        find_images(stack, PlaneChoice())
+        find_planes(stack, PlaneChoice())
     for flag in ("--frames A:B", "--z N|max|mean|focus", "--channel N|NAME", "--every_plane"):
         assert flag in str(error.value)
     with pytest.raises(InputError) as error:
-        find_images(stack, PlaneChoice(z="1", channel="0"))
+        find_planes(stack, PlaneChoice(z="1", channel="0"))
     assert "--frames A:B" in str(error.value) and "--z" not in str(error.value)
     with pytest.raises(InputError):
         read_image(stack)
@@ -41,7 +42,7 @@ def test_a_stack_of_three_planes_is_no_colour_picture(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, STACK[0, :, 0], photometric="minisblack", metadata={"axes": "ZYX"})
     with pytest.raises(InputError, match="--z"):
-        find_images(path, PlaneChoice())
+        find_planes(path, PlaneChoice())
     (image,) = images(path, z="2")
     np.testing.assert_array_equal(image.pixels[:, :, 0], STACK[0, 2, 0])
     assert image.suffix == ""
@@ -60,7 +61,7 @@ def test_every_plane(stack):
     found = images(stack, every_plane=True, z="max")
     assert [image.suffix for image in found] == [f"_t{t}_c{c}" for t in range(4) for c in range(2)]
     np.testing.assert_array_equal(found[3].pixels[:, :, 0], STACK[1, :, 1].max(axis=0))
-    assert len(find_images(stack, PlaneChoice(every_plane=True))) == 24
+    assert len(find_planes(stack, PlaneChoice(every_plane=True))) == 24
 
 
 def test_mean_and_focus(tmp_path):
@@ -81,7 +82,7 @@ def test_mean_and_focus(tmp_path):
 )
 def test_what_is_not_there(stack, choice):
     with pytest.raises(InputError, match="a.tif"):
-        find_images(stack, PlaneChoice(every_plane=True, **choice))
+        find_planes(stack, PlaneChoice(every_plane=True, **choice))
 
 
 def test_axes_without_a_name_are_what_was_asked_for(tmp_path):
@@ -90,7 +91,7 @@ def test_axes_without_a_name_are_what_was_asked_for(tmp_path):
         for plane in STACK[:, 0, 0]:
             tif.write(plane, contiguous=False, metadata=None)
     with pytest.raises(InputError, match="=4 Y=40 X=50"):
-        find_images(path, PlaneChoice())
+        find_planes(path, PlaneChoice())
     for choice in ({"channel": "3"}, {"z": "3"}, {"frames": (3, 4)}):
         (image,) = images(path, **choice)
         np.testing.assert_array_equal(image.pixels[:, :, 0], STACK[3, 0, 0])
@@ -105,7 +106,7 @@ def test_names_of_channels_and_colours(tmp_path):
     np.testing.assert_array_equal(image.pixels[:, :, 0], STACK[0, 0, 1])
     assert image.channels == ("DAPI", "phase")
     with pytest.raises(InputError, match="DAPI, phase"):
-        find_images(path, PlaneChoice())
+        find_planes(path, PlaneChoice())
     colour = np.moveaxis(STACK[:3, 0, 0], 0, 2)
     tifffile.imwrite(tmp_path / "c.tif", colour, photometric="rgb")
     (image,) = images(tmp_path / "c.tif", channel="green")

@@ -149,6 +149,7 @@ def test_summary_row_against_known_cells():
         "cells y": 2,
         "confluence (%)": 25,
         "mean area (pixels)": 12.5,
+        "mean area (um2)": None,
         "mean score": 0.8,
         "seconds": 1.235,
     }

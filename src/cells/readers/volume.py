@@ -14,8 +14,6 @@ from utils.script import InputError
 # What no file of this size holds: the best compression of an even image is about 1 to 1000.
 LEAST_BYTES, LARGEST_RATIO = 2**30, 2000
 
-COLOURS = ("red", "green", "blue")
-
 
 class Window(NamedTuple):
     """Rows y0 to y1 and columns x0 to x1 of a plane, the ends excluded."""
