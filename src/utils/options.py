@@ -114,7 +114,7 @@ def scores_by_class(
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
-    """How image files are read; see `image_options` in cells.images."""
+    """Which planes of image files are segmented, and how; `--pixel_size` is a scale option."""
     add = parser.add_argument
     add("--channel", metavar="N|NAME", help="the channel to segment, by name or counted from 0")
     add(
@@ -130,12 +130,6 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--every_plane", action="store_true", help="one result for each plane not chosen above")
     add("--invert", action="store_true", help="the contrast is inverted: what is bright was dark")
-    add(
-        "--pixel_size",
-        type=above(0.0),
-        metavar="MICROMETRES",
-        help="side of a pixel in micrometres, instead of what the files say",
-    )
 
 
 def frames_option(text: str) -> tuple[int | None, int | None]:
@@ -194,7 +188,8 @@ def add_scale_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--pixel_size",
         type=above(0.0),
-        help="instead: micrometres per pixel, for models that know the training images'",
+        help="micrometres per pixel, for measurements instead of what the files say, and for the "
+        "scale of models that know the training images' (unless --scale or --diameter says it)",
     )
     add(
         "--tile",
