@@ -48,7 +48,7 @@ class NetworkInput:
 
 
 @dataclass(frozen=True)
-class Features:
+class FeatureMaps:
     """What the backbone and neck make of one image.
 
     Attributes:
@@ -173,12 +173,12 @@ class Detector:
         return NetworkInput(padded, (height, width), img_meta)
 
     @torch.inference_mode()
-    def features(self, inputs: Sequence[NetworkInput]) -> list[Features]:
+    def features(self, inputs: Sequence[NetworkInput]) -> list[FeatureMaps]:
         """Run backbone and neck on images of the same size, all at once."""
         batch = torch.stack([source.pixels for source in inputs]).to(self.device)
         maps = self.model.extract_feat(batch.permute(0, 3, 1, 2))
         return [
-            Features([level[i : i + 1] for level in maps], source)
+            FeatureMaps([level[i : i + 1] for level in maps], source)
             for i, source in enumerate(inputs)
         ]
 
@@ -188,13 +188,13 @@ class Detector:
         return resize(image, size, self.inference.get("resize", "opencv"))
 
     @torch.inference_mode()
-    def proposals(self, features: Features) -> torch.Tensor:
+    def proposals(self, features: FeatureMaps) -> torch.Tensor:
         """Boxes that may hold something: float32 [N, 5], in network input pixels, with scores."""
         (found,) = self.model.rpn_head.simple_test_rpn(features.maps, [features.source.img_meta])
         return found
 
     @torch.inference_mode()
-    def boxes(self, features: Features, proposals: torch.Tensor) -> Boxes:
+    def boxes(self, features: FeatureMaps, proposals: torch.Tensor) -> Boxes:
         """Box heads and class-wise NMS as the model's `test_cfg` says.
 
         Args:
@@ -214,7 +214,7 @@ class Detector:
 
     @torch.inference_mode()
     def mask_probabilities(
-        self, features: Features, boxes: np.ndarray, labels: np.ndarray
+        self, features: FeatureMaps, boxes: np.ndarray, labels: np.ndarray
     ) -> np.ndarray:
         """Run the mask head on given boxes.
 

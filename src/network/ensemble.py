@@ -17,7 +17,7 @@ from cells.annotations import check_same_classes
 from cells.grey import mean_rule
 from cells.instances import Boxes, Candidates, Instances
 from network.agreement import box_agreement
-from network.detector import Detector, Features, NetworkInput
+from network.detector import Detector, FeatureMaps, NetworkInput
 from network.merging import (
     PostProcessing,
     filter_by_confidence,
@@ -49,18 +49,18 @@ class View:
         seen = image[:, ::-1] if self.flip else image
         return self.detector.prepare(seen, image_scale * self.zoom)
 
-    def boxes(self, features: Features, proposals: torch.Tensor) -> Boxes:
+    def boxes(self, features: FeatureMaps, proposals: torch.Tensor) -> Boxes:
         """Detected boxes in original pixels."""
         found = self.detector.boxes(features, proposals)
         return replace(found, boxes=self._mirror(found.boxes, features))
 
-    def mask_probabilities(self, features: Features, boxes: Boxes) -> np.ndarray:
+    def mask_probabilities(self, features: FeatureMaps, boxes: Boxes) -> np.ndarray:
         """Mask probabilities of merged boxes, float32 [N, S, S]."""
         mirrored = self._mirror(boxes.boxes, features)
         masks = self.detector.mask_probabilities(features, mirrored, boxes.labels)
         return masks[:, :, ::-1] if self.flip else masks
 
-    def _mirror(self, boxes: np.ndarray, features: Features) -> np.ndarray:
+    def _mirror(self, boxes: np.ndarray, features: FeatureMaps) -> np.ndarray:
         if not self.flip:
             return boxes
         width = features.source.image_size[1]
@@ -201,7 +201,7 @@ class Ensemble:
         ]
 
     def _detect(
-        self, features: Sequence[Features], timer: StageTimer, least_score: float
+        self, features: Sequence[FeatureMaps], timer: StageTimer, least_score: float
     ) -> Detections:
         """Boxes and masks of one image from the features of all views."""
         rules = self.post_processing

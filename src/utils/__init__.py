@@ -1,1 +1,5 @@
-"""Shared module of the command-line scripts in `src/`: one topic per file."""
+"""What all scripts and packages share: errors, options, paths, files, device, stages, pickles.
+
+Its face is all of it. It imports nothing of the other packages, and the standard library only at
+import time: check_install.py runs before anything is installed.
+"""

@@ -25,7 +25,7 @@ from cells.images import resize
 from cells.instances import Boxes
 from cells.masks import binary_crops, paste
 from network.checkpoints import load_checkpoint, load_weights
-from network.detector import Detector, Features
+from network.detector import Detector, FeatureMaps
 from network.ensemble import Ensemble
 from network.merging import PostProcessing, filter_by_confidence, mean_masks, merge_boxes
 from network.models import build_model
@@ -99,7 +99,7 @@ def detector(path) -> Detector:
 
 
 @pytest.fixture(scope="module")
-def features(detector) -> Features:
+def features(detector) -> FeatureMaps:
     (features,) = detector.features([detector.prepare(IMAGE)])
     return features
 

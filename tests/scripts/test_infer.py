@@ -164,12 +164,3 @@ def test_a_checkpoint_cannot_run_code(run, untrained, tmp_path):
     assert_one_line_error(done, "x.pth", "not among those that are built")
     assert not mark.exists()
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    "script", ["infer_cis.py", "train_cis.py", "simulate_cells.py", "check_install.py"]
-)
-def test_help(run, script):
-    done = run(script, "--help")
-    assert done.returncode == 0
-    assert script in done.stdout
