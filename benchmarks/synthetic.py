@@ -79,7 +79,8 @@ def write_untrained(config: Path, path: Path, seed: int) -> None:
     logging.getLogger("mmcv").setLevel(logging.WARNING)  # it lists how every parameter starts
     model.init_weights()
     _tame(model)
-    meta = describe_model(model_config, settings.inference, CLASS_NAMES)
+    greys = dict(pixel_mean=[128.0] * 3, pixel_std=[11.578] * 3)  # no data to estimate them from
+    meta = describe_model(model_config, {**settings.inference, **greys}, CLASS_NAMES)
     save_checkpoint(path, {"meta": meta, "state_dict": model.state_dict()})
 
 

@@ -6,7 +6,7 @@
 _base_ = "./mask_rcnn_resnest200.py"
 
 # The published models look through Pillow's resize, which rounds otherwise than OpenCV's.
-inference = dict(long_side=4000, resize="pillow")
+inference = dict(long_side=4000, resize="pillow", pixel_mean=[128.0] * 3, pixel_std=[11.578] * 3)
 norm_cfg = dict(type="BN", requires_grad=True)
 # dw and dh are limited from above only, as in Detectron2
 box_coder = "UpperClampedBBoxCoder"
@@ -17,11 +17,11 @@ model = dict(
         stage_with_dcn=(False, True, True, True),
     ),
     neck=dict(norm_cfg=norm_cfg),
-    rpn_head=dict(bbox_coder=dict(type=box_coder)),
+    rpn_head=dict(anchor_generator=dict(scales=[1.0]), bbox_coder=dict(type=box_coder)),
     roi_head=dict(
         type="OneMaskHeadCascadeRoIHead",
         num_stages=3,
-        stage_loss_weights=[1.0, 0.5, 0.25],
+        stage_loss_weights=[1.0, 1.0, 1.0],
         bbox_head=[
             dict(
                 type="ProbabilityBBoxHead",
@@ -40,7 +40,7 @@ model = dict(
                     target_stds=[1 / xy, 1 / xy, 1 / wh, 1 / wh],
                 ),
                 loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
-                loss_bbox=dict(type="SmoothL1Loss", beta=1.0, loss_weight=1.0),
+                loss_bbox=dict(type="L1Loss", loss_weight=1.0),
             )
             for xy, wh in ((10, 5), (20, 10), (30, 15))
         ],

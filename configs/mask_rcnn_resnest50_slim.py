@@ -19,7 +19,10 @@ model = dict(
         in_channels=channels,
         feat_channels=channels,
         anchor_generator=dict(
-            strides=[4, 8, 16, 32, 64], base_sizes=[12, 24, 48, 96, 192], ratios=[0.4, 1.0, 2.5]
+            strides=[4, 8, 16, 32, 64],
+            base_sizes=[12, 24, 48, 96, 192],
+            scales=[1.0, 1.41],
+            ratios=[0.4, 1.0, 2.5],
         ),
     ),
     roi_head=dict(
@@ -31,21 +34,22 @@ model = dict(
             conv_out_channels=channels,
             norm_cfg=dict(type="BN", requires_grad=True),
             class_agnostic=True,
+            loss_mask=dict(_delete_=True, type="CrossEntropyDiceLoss"),
         ),
     ),
     train_cfg=dict(
-        rpn=dict(sampler=dict(num=256, pos_fraction=0.5)),
+        rpn=dict(sampler=dict(num=512, pos_fraction=0.5)),
         rpn_proposal=dict(nms_pre=1000, max_per_img=1000),
-        rcnn=dict(sampler=dict(num=256)),
+        rcnn=dict(sampler=dict(num=512), soft_mask_target=True),
     ),
     test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=1500), rcnn=dict(nms=dict(iou_threshold=0.7))),
 )
 augmentation = [
-    dict(type="RandomWarp", size=(512, 512), scale=(1.1, 2.2)),
+    dict(type="RandomWarp", size=(512, 512), scale=(0.8, 1.25), rotate=False, elastic=(0.0, 1.0)),
     dict(type="RandomIntensity"),
 ]
 base_batch_size = 4
-max_iters = 3000
+max_iters = 12000
 eval_interval = 500
 optimizer = dict(_delete_=True, type="AdamW", lr=0.0004, weight_decay=0.05)
 lr_config = dict(
@@ -53,8 +57,7 @@ lr_config = dict(
     policy="CosineAnnealing",
     min_lr_ratio=0.01,
     warmup="linear",
-    warmup_iters=100,
+    warmup_iters=200,
     warmup_ratio=0.01,
 )
-live_norm = 0.7
 balance_cell_types = True

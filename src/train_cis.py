@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     add("--out_dir", default="models/maskrcnn_ResNeSt200_pseudo_round2_fold0")
     add("--batch_size", type=at_least(1), default=1, help="images a step in each process")
     add("--config", default=in_repository("configs/mask_rcnn_resnest200.py"))
-    add("--load_from", help="checkpoint to start from (weights only)")
+    add("--load_from", help="checkpoint whose weights to start from (the first time)")
     add("--resume", help="checkpoint to continue from, or 'auto' for latest.pth in --out_dir")
     add("--from_scratch", action="store_true", help="random weights, no pretrained backbone")
     add("--max_iters", type=at_least(1), help="steps (default: the config's, by batch size)")
@@ -68,6 +68,7 @@ def main(args: argparse.Namespace) -> None:
     from training.config import load_config, scale_schedule, training_pipeline
     from training.dataset import balance_cell_types, build_loader
     from training.runner import build_runner, record_environment
+    from training.statistics import describe_data
 
     check_arguments(args)
     out_dir = Path(args.out_dir)
@@ -99,6 +100,7 @@ def main(args: argparse.Namespace) -> None:
     out_dir.mkdir(parents=True, exist_ok=True)
     logging.getLogger("mmcv").setLevel(logging.WARNING)  # it lists how every parameter starts
     logger = get_logger("training", out_dir / "train.log")
+    config.inference = describe_data(config.inference, images, train.class_names)
     rule = scale_schedule(config, args.batch_size * world_size, args.max_iters)
     logger.info("%d training, %d validation images", len(images), len(valid.images))
     logger.info("classes: %s; %s, %s", ", ".join(train.class_names), device, dtype)
@@ -134,8 +136,10 @@ def main(args: argparse.Namespace) -> None:
 
 def check_arguments(args: argparse.Namespace) -> None:
     """Raise an `InputError` for options that exclude each other, before anything is loaded."""
-    if args.load_from and args.resume:
-        raise InputError("--load_from and --resume: give one of them")
+    if args.load_from and args.resume not in (None, "auto"):
+        raise InputError(
+            "--load_from with --resume: only --resume auto, which starts from it the first time"
+        )
     if args.load_from and args.from_scratch:
         raise InputError("--load_from and --from_scratch: give one of them")
     if not Path(args.image_dir).is_dir():

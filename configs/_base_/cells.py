@@ -4,23 +4,23 @@
 inference = dict(
     short_side=1024,  # a training image's short side becomes this many pixels,
     long_side=2000,  # unless its long side would become longer than this; see network/scale.py
-    pixel_mean=[128.0, 128.0, 128.0],
-    pixel_std=[11.578, 11.578, 11.578],
+    pixel_mean=None,  # mean and standard deviation of the grey values, blue green red;
+    pixel_std=None,  # None: estimated from the training images
     size_divisor=32,
     # Least score that an instance needs, chosen by the image's most frequent predicted class.
     confidence=dict(shsy5y=0.5, astro=0.7, cort=0.8, default=0.5),
 )
 
-# Steps of mmdet's training pipeline between loading and normalisation.
+# Steps of the training pipeline between loading and normalisation: the solution's.
 augmentation = [
     dict(
         type="RandomCrop",
-        crop_type="relative",
+        crop_type="relative_range",  # each side between 0.8 and 1.0 of the image's
         crop_size=(0.8, 0.8),
         allow_negative_crop=True,
         recompute_bbox=True,
     ),
-    dict(type="Resize", img_scale=(2000, 1024), keep_ratio=True),
+    dict(type="ResizeToNetwork"),
     dict(type="RandomFlip", flip_ratio=0.5),
     dict(type="FilterAnnotations", by_mask=True, min_gt_bbox_wh=(1, 1), keep_empty=False),
 ]

@@ -27,7 +27,7 @@ model = dict(
             type="AnchorGenerator",
             strides=[4, 4, 8, 16, 32, 64],
             base_sizes=[4, 9, 17, 31, 64, 127],
-            scales=[1.0],
+            scales=[1.0, 1.41],  # one between the levels' own
             ratios=[0.25, 0.5, 1.0, 2.0, 4.0],
         ),
         bbox_coder=dict(type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=[1.0] * 4),
@@ -76,7 +76,7 @@ model = dict(
         rpn=dict(
             assigner=dict(
                 type="SparingAssigner",
-                pos_iou_thr=0.7,
+                pos_iou_thr=0.5,  # few cells have an anchor of more
                 neg_iou_thr=0.3,
                 min_pos_iou=0.3,
                 match_low_quality=True,
@@ -107,7 +107,7 @@ model = dict(
                 iou_calculator=dict(type="BlockedBboxOverlaps2D"),
             ),
             sampler=dict(
-                type="RandomSampler", num=1024, pos_fraction=0.25, add_gt_as_proposals=True
+                type="RandomSampler", num=1024, pos_fraction=0.5, add_gt_as_proposals=True
             ),
             mask_size=28,
             pos_weight=-1,

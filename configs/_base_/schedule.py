@@ -3,6 +3,7 @@
 base_batch_size = 1
 max_iters = 30000
 eval_interval = 1000
+checkpoint_interval = 200  # between checkpoints to resume from
 optimizer = dict(type="SGD", lr=0.003, momentum=0.9, weight_decay=0.0001)
 grad_clip = dict(max_norm=35, norm_type=2)
 lr_config = dict(
@@ -15,6 +16,9 @@ lr_config = dict(
 live_norm = 0.0
 # The same for a training from random weights, whose running statistics must first be learned.
 live_norm_from_scratch = 0.7
+# Of the moving average of the weights that is evaluated and published: share that stays in each
+# iteration.
+average_decay = 0.999
 # Show the images of rare cell types more often, so that every type is seen about equally often.
 balance_cell_types = False
 log_interval = 50

@@ -14,14 +14,10 @@ import network.operators  # noqa: F401  (before mmdet)
 import torch
 from mmcv.cnn.utils.fuse_conv_bn import _fuse_conv_bn, fuse_conv_bn
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
-from mmdet.models.dense_heads import RPNHead
-from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from network.models import box_and_mask_heads, convolutional_parts, to_float32
-from network.modules import select_proposals
-from network.roi_align import extract, is_supported
 
 BOX_CHUNK = 512  # proposals that a box head takes at a time; bounds the memory
 
@@ -37,11 +33,6 @@ def accelerate(model: nn.Module, dtype: torch.dtype, compile: bool = False) -> N
     """
     fold_norms(model)
     model.requires_grad_(False)
-    for module in model.modules():
-        if isinstance(module, SingleRoIExtractor):
-            module.forward = partial(_pool, module, module.forward)
-    if type(model.rpn_head) is RPNHead:
-        model.rpn_head._get_bboxes_single = partial(select_proposals, model.rpn_head)
     if compile:
         model.backbone.forward = torch.compile(model.backbone.forward, dynamic=False)
     for part in convolutional_parts(model):
@@ -60,18 +51,6 @@ def fold_norms(model: nn.Module) -> None:
             module.conv = _fuse_conv_bn(module.conv, module.norm0)
             setattr(module, module.norm0_name, nn.Identity())
     fuse_conv_bn(model)
-
-
-def _pool(
-    extractor: SingleRoIExtractor,
-    forward: Callable,
-    maps: Sequence[torch.Tensor],
-    rois: torch.Tensor,
-) -> torch.Tensor:
-    """Pool regions of interest; mmcv's operator, for GPUs, knows no bfloat16."""
-    if rois.is_cuda or not is_supported(extractor):
-        return forward([features.float() for features in maps], rois)
-    return extract(extractor, maps, rois)
 
 
 def _in_dtype(forward: Callable, dtype: torch.dtype, *values: torch.Tensor | Sequence):

@@ -34,7 +34,7 @@ MODEL_TYPES = frozenset(
     AnchorGenerator DeltaXYWHBBoxCoder UpperClampedBBoxCoder
     MaxIoUAssigner SparingAssigner BboxOverlaps2D BlockedBboxOverlaps2D
     RandomSampler OHEMSampler InstanceBalancedPosSampler IoUBalancedNegSampler CombinedSampler
-    CrossEntropyLoss FocalLoss L1Loss SmoothL1Loss BalancedL1Loss
+    CrossEntropyLoss CrossEntropyDiceLoss FocalLoss L1Loss SmoothL1Loss BalancedL1Loss
     IoULoss BoundedIoULoss GIoULoss DIoULoss CIoULoss DiceLoss
     BN SyncBN GN LN IN Conv Conv1d Conv2d ConvWS ConvAWS DCNv2 PortableDCNv2 Linear
     ReLU LeakyReLU PReLU ReLU6 GELU Swish HSwish Sigmoid Tanh Dropout DropPath

@@ -13,11 +13,14 @@ from mmcv.runner import BaseModule
 from mmdet.models import build_detector
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from mmdet.models.backbones.swin import WindowMSA
+from mmdet.models.dense_heads import RPNHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import nn
 
 import network.point_rend  # noqa: F401  (registers its heads)
-from network.modules import split_attention
+import network.roi_heads  # noqa: F401  (registers its heads)
+from network.modules import select_proposals, split_attention
+from network.roi_align import extract, is_supported
 from network.window_attention import window_attention
 from utils.script import InputError
 
@@ -50,13 +53,26 @@ def build_model(model_config: dict, source: str = "--config") -> nn.Module:
         elif isinstance(module, WindowMSA):
             module.forward = partial(window_attention, module)
         elif isinstance(module, SingleRoIExtractor):
-            module.forward = partial(_pool_contiguous, module.forward)
+            module.forward = partial(_pool, module, module.forward)
+        elif type(module) is RPNHead:
+            module._get_bboxes_single = partial(select_proposals, module)
     return model
 
 
-def _pool_contiguous(forward: Callable, maps: Sequence[torch.Tensor], rois: torch.Tensor):
-    """RoIAlign of mmcv, which reads channels_last memory as if it were contiguous."""
-    return forward([features.contiguous() for features in maps], rois)
+def _pool(
+    extractor: SingleRoIExtractor,
+    forward: Callable,
+    maps: Sequence[torch.Tensor],
+    rois: torch.Tensor,
+) -> torch.Tensor:
+    """Pool regions of interest, on a CPU by the gather.
+
+    torchvision's operator, for GPUs, knows no bfloat16, and reads channels_last memory as if it
+    were contiguous.
+    """
+    if rois.is_cuda or not is_supported(extractor):
+        return forward([features.float().contiguous() for features in maps], rois)
+    return extract(extractor, maps, rois)
 
 
 def set_num_classes(config: dict | list, num_classes: int) -> None:
@@ -81,15 +97,16 @@ def forget_pretrained(config: dict | list) -> None:
 
 
 def run_in_dtype(model: nn.Module, dtype: torch.dtype, device_type: str) -> None:
-    """Compute the convolutional parts in `dtype`, with float32 outputs; in place.
+    """Compute the convolutional parts in `dtype`; in place.
 
-    Box arithmetic, RoIAlign and losses stay in float32: mmcv's CPU operators know no bfloat16, and
-    coordinates need the digits.
+    The heads answer in float32: arithmetic on boxes and losses need the digits.
     """
     if dtype == torch.float32:
         return
+    heads = (model.rpn_head, *box_and_mask_heads(model))
     for module in convolutional_parts(model):
-        module.forward = _autocast(module.forward, dtype, device_type)
+        answer = to_float32 if module in heads else _as_it_is
+        module.forward = _autocast(module.forward, dtype, device_type, answer)
 
 
 def convolutional_parts(model: nn.Module) -> list[nn.Module]:
@@ -105,12 +122,19 @@ def box_and_mask_heads(model: nn.Module) -> list[BaseModule]:
     return [h for head in heads for h in (head if isinstance(head, nn.ModuleList) else [head])]
 
 
-def _autocast(forward, dtype: torch.dtype, device_type: str):
+def _autocast(
+    forward: Callable, dtype: torch.dtype, device_type: str, answer: Callable
+) -> Callable:
     def wrapped(*args, **kwargs):
         with torch.autocast(device_type, dtype):
-            return to_float32(forward(*args, **kwargs))
+            result = forward(*args, **kwargs)
+        return answer(result)
 
     return wrapped
+
+
+def _as_it_is(value):
+    return value
 
 
 def to_float32(value):

@@ -9,15 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import network.operators  # noqa: F401  (before mmdet)
 
 import torch
-from mmcv.runner import ModuleList
 from mmdet.core.bbox.builder import BBOX_CODERS
 from mmdet.core.bbox.coder import DeltaXYWHBBoxCoder
 from mmdet.core.bbox.iou_calculators import BboxOverlaps2D
 from mmdet.core.bbox.iou_calculators.builder import IOU_CALCULATORS
-from mmdet.models import HEADS, build_head, build_roi_extractor
+from mmdet.models import HEADS
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from mmdet.models.dense_heads import RPNHead
-from mmdet.models.roi_heads import CascadeRoIHead, ConvFCBBoxHead
+from mmdet.models.roi_heads import ConvFCBBoxHead
 from torchvision.ops import nms
 
 import network.assigners  # noqa: F401  (registers its assigner)
@@ -26,6 +25,7 @@ import network.deformable  # noqa: F401  (registers its convolution)
 LARGEST_GROWTH = math.log(1000 / 16)  # of a box's side in one regression, natural logarithm
 
 
+@torch.no_grad()  # the second stage does not learn through where its regions lie
 def select_proposals(
     head: RPNHead, logits, deltas, _score_factors, anchors, img_meta, cfg, *_args, **_kwargs
 ) -> torch.Tensor:
@@ -105,21 +105,6 @@ class ProbabilityBBoxHead(ConvFCBBoxHead):
     def get_bboxes(self, rois, cls_score, *args, **kwargs):
         """mmdet's, whose softmax gives back the probabilities."""
         return super().get_bboxes(rois, cls_score.log(), *args, **kwargs)
-
-
-@HEADS.register_module()
-class OneMaskHeadCascadeRoIHead(CascadeRoIHead):
-    """Cascade of box heads with one mask head, which learns from the proposals of the first."""
-
-    def init_mask_head(self, mask_roi_extractor: dict, mask_head: dict) -> None:
-        self.share_roi_extractor = False
-        self.mask_roi_extractor = ModuleList([build_roi_extractor(mask_roi_extractor)])
-        self.mask_head = ModuleList([build_head(mask_head)])
-
-    def _mask_forward_train(self, stage, *args, **kwargs) -> dict:
-        if stage == 0:
-            return super()._mask_forward_train(stage, *args, **kwargs)
-        return dict(loss_mask={})
 
 
 @IOU_CALCULATORS.register_module()

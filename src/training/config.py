@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from mmcv import Config, DictAction
 
 from utils.script import InputError
@@ -38,12 +39,21 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def training_pipeline(config: Config) -> list[dict]:
-    """Load, augment as the config says, and normalise as inference does."""
+    """Load, augment as the config says, and normalise as inference does.
+
+    Steps whose amounts are relative to inference's scale and normalisation are told these.
+    """
     inference = config.inference
+    mean, std = (float(np.mean(inference[name])) for name in ("pixel_mean", "pixel_std"))
+    known = {
+        "RandomWarp": dict(network_scale=inference.scale, fill=mean),
+        "ResizeToNetwork": dict(network_scale=inference.scale),
+        "RandomIntensity": dict(mean=mean, std=std),
+    }
     return [
         dict(type="LoadCellImage"),
         dict(type="LoadCellAnnotations"),
-        *config.augmentation,
+        *({**step, **known.get(step["type"], {})} for step in config.augmentation),
         dict(type="Normalize", mean=inference.pixel_mean, std=inference.pixel_std, to_rgb=False),
         dict(type="Pad", size_divisor=inference.size_divisor),
         dict(type="DefaultFormatBundle"),

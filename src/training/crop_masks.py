@@ -22,7 +22,7 @@ class CropMasks(BaseInstanceMasks):
     """Binary masks of one image, each a crop with the position of its top left pixel.
 
     Args:
-        crops: N arrays uint8 [h, w] of 0 and 1.
+        crops: N arrays uint8 [h, w] of 0 and 1, possibly made when they are read.
         offsets: int [N, 2], x y of each crop in the image; crops may reach outside the image, where
             they do not count.
         height, width: size of the image in pixels.
@@ -31,7 +31,7 @@ class CropMasks(BaseInstanceMasks):
     def __init__(
         self, crops: Sequence[np.ndarray], offsets: np.ndarray, height: int, width: int
     ) -> None:
-        self.crops = list(crops)
+        self.crops = crops
         self.offsets = np.asarray(offsets, np.int64).reshape(-1, 2)
         self.height = int(height)
         self.width = int(width)

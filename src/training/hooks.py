@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import network.operators  # noqa: F401  (before mmdet)
 
+import torch
 import torch.distributed as dist
 from mmcv.runner import EvalHook, Hook, IterBasedRunner
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
@@ -57,6 +59,38 @@ class NormHook(Hook):
                 module.norm1.eval()
 
 
+class AverageHook(Hook):
+    """Exponential moving average of the weights, which evaluation and publishing use.
+
+    What the last iterations' noise adds to the weights averages out, as after a decay of the
+    learning rate (Polyak and Juditsky 1992), at any moment of the training.
+
+    Args:
+        detector: what is trained.
+        decay: share of the average that stays in each iteration, towards the end; at first the
+            average is over a tenth of the iterations so far.
+    """
+
+    def __init__(self, detector: nn.Module, decay: float) -> None:
+        self.state = detector.state_dict()  # its tensors change as the model learns
+        self.decay = decay
+        self.restart()
+
+    def restart(self) -> None:
+        """Let the average be the present weights."""
+        self.average = {name: value.clone() for name, value in self.state.items()}
+
+    def after_train_iter(self, runner: IterBasedRunner) -> None:
+        decay = min(self.decay, (1 + runner.iter) / (10 + runner.iter))
+        names = [name for name, value in self.state.items() if value.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.average[name] for name in names], [self.state[name] for name in names], 1 - decay
+        )
+        for name, value in self.state.items():
+            if not value.is_floating_point():  # counters
+                self.average[name].copy_(value)
+
+
 class CompetitionHook(EvalHook):
     """Evaluate with the competition's metric at intervals and at the end; keep the best.
 
@@ -79,8 +113,8 @@ class CompetitionHook(EvalHook):
     def _do_evaluate(self, runner: IterBasedRunner) -> None:
         if runner.rank == 0:
             model = runner.model
-            # a copy: what is made fast for inference cannot be trained any more
-            weights = {name: value.clone() for name, value in model.detector.state_dict().items()}
+            # a copy: what is made fast for inference cannot be averaged any more
+            weights = {name: value.clone() for name, value in runner.average.average.items()}
             checkpoint = {"meta": runner.description, "state_dict": weights}
             detector = Detector.from_checkpoint(checkpoint, "weights", model.device, model.dtype)
             ensemble = TiledEnsemble(Ensemble([detector]), progress=False)
@@ -96,12 +130,12 @@ class CompetitionHook(EvalHook):
 
 
 class CheckpointHook(Hook):
-    """Write `latest.pth` at every interval and at the end."""
+    """Write `latest.pth` at every one of the intervals and at the end."""
 
-    def __init__(self, interval: int) -> None:
-        self.interval = interval
+    def __init__(self, *intervals: int) -> None:
+        self.intervals = intervals
 
     def after_train_iter(self, runner: IterBasedRunner) -> None:
-        last = runner.iter + 1 == runner.max_iters
-        if runner.rank == 0 and (last or self.every_n_iters(runner, self.interval)):
+        due = any(self.every_n_iters(runner, interval) for interval in self.intervals)
+        if runner.rank == 0 and (due or runner.iter + 1 == runner.max_iters):
             runner.save_checkpoint(runner.work_dir, "latest.pth", save_optimizer=True)

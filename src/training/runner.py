@@ -11,21 +11,21 @@ import logging
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 import torch.distributed as dist
 from mmcv import Config
 from mmcv.parallel import DataContainer
-from mmcv.runner import IterBasedRunner, OptimizerHook, build_optimizer
-from mmcv.utils import collect_env
+from mmcv.runner import OPTIMIZERS, IterBasedRunner, OptimizerHook
+from mmcv.utils import build_from_cfg, collect_env
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cells.annotations import AnnotatedImage
 from network.checkpoints import describe_model, load_checkpoint, load_weights, save_checkpoint
 from network.models import build_model, forget_pretrained, run_in_dtype, set_num_classes
-from training.hooks import CheckpointHook, CompetitionHook, NormHook, SeedHook
+from training.hooks import AverageHook, CheckpointHook, CompetitionHook, NormHook, SeedHook
+from training.initial_weights import initialise, start_from
 from utils.device import seed_everything
 from utils.files import write_json
 from utils.script import InputError
@@ -35,40 +35,6 @@ def record_environment(path: Path, command: Sequence[str]) -> None:
     """Write the command, versions and hardware as JSON."""
     environment = {"command": list(command), **{k: str(v) for k, v in collect_env().items()}}
     write_json(path, environment)
-
-
-def initialise(model: nn.Module, load_from: str | None, class_names: tuple[str, ...]) -> list[str]:
-    """Fill a new model with weights: from a checkpoint, or as its config says.
-
-    Layers of `load_from` whose shape depends on the classes are left to random initialisation when
-    the classes differ.
-
-    Returns:
-        Names of the parameters that `load_from` did not fill.
-
-    Raises:
-        InputError: the published weights are not reachable, or `load_from` does not fit.
-    """
-    try:
-        model.init_weights()
-    except (URLError, OSError) as error:
-        raise InputError(
-            "the published backbone weights that the config names cannot be downloaded "
-            f"({error}); connect to the internet, or pass --from_scratch or --load_from"
-        ) from error
-    if not load_from:
-        return []
-    checkpoint = load_checkpoint(load_from)
-    source, target = checkpoint["state_dict"], model.state_dict()
-    if tuple(checkpoint["meta"]["class_names"]) == class_names:
-        load_weights(model, source, load_from)
-        return []
-    fitting = {k: v for k, v in source.items() if k in target and v.shape == target[k].shape}
-    # A missing backbone means another architecture, not other classes.
-    if not all(name in fitting for name in target if name.startswith("backbone.")):
-        raise InputError(f"--load_from {load_from}: its architecture differs from --config's")
-    model.load_state_dict(fitting, strict=False)
-    return sorted(set(target) - set(fitting))
 
 
 class TrainingModel(nn.Module):
@@ -119,11 +85,13 @@ class CellRunner(IterBasedRunner):
 
     Args:
         description: the `meta` that makes a checkpoint self-describing, see `describe_model`.
+        average: holds the averaged weights, which a checkpoint's `state_dict` is made of.
     """
 
-    def __init__(self, *args, description: dict, **kwargs) -> None:
+    def __init__(self, *args, description: dict, average: AverageHook, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.description = description
+        self.average = average
 
     def save_checkpoint(
         self,
@@ -134,22 +102,41 @@ class CellRunner(IterBasedRunner):
         create_symlink: bool = False,
     ) -> None:
         """Write weights and progress; `hook_msgs` keeps the best score for a resume."""
-        state = {name: value.cpu() for name, value in self.model.detector.state_dict().items()}
         meta = {**self.description, "iter": self.iter + 1, "hook_msgs": self.meta["hook_msgs"]}
-        checkpoint = {"meta": meta, "state_dict": state}
+        checkpoint = {"meta": meta, "state_dict": _on_cpu(self.average.average)}
         if save_optimizer:
+            checkpoint["weights"] = _on_cpu(self.model.detector.state_dict())
             checkpoint["optimizer"] = self.optimizer.state_dict()
         save_checkpoint(Path(out_dir) / filename_tmpl.format(self.iter + 1), checkpoint)
 
     def resume(self, path: str) -> None:
         """Continue where the checkpoint was written."""
         checkpoint = load_checkpoint(path)
-        if "optimizer" not in checkpoint or "iter" not in checkpoint["meta"]:
+        if not {"optimizer", "weights"} <= checkpoint.keys() or "iter" not in checkpoint["meta"]:
             raise InputError(f"--resume {path}: holds no training state; use --load_from instead")
         load_weights(self.model.detector, checkpoint["state_dict"], path)
+        self.average.restart()
+        load_weights(self.model.detector, checkpoint["weights"], path)
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self._iter = self._inner_iter = checkpoint["meta"]["iter"]
         self.meta["hook_msgs"] = checkpoint["meta"]["hook_msgs"]
+
+
+def _on_cpu(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.cpu() for name, value in state.items()}
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Parameters with and without weight decay; norms' and biases' have none.
+
+    Pulling a scale or shift towards zero regularises nothing.
+    """
+    matrices = [value for value in model.parameters() if value.requires_grad and value.ndim > 1]
+    vectors = [value for value in model.parameters() if value.requires_grad and value.ndim <= 1]
+    return [
+        dict(params=matrices, weight_decay=weight_decay),
+        dict(params=vectors, weight_decay=0.0),
+    ]
 
 
 def build_runner(
@@ -173,12 +160,17 @@ def build_runner(
         forget_pretrained(model_config)
     seed_everything(0, config.seed)
     model = build_model(deepcopy(model_config))
-    unfilled = initialise(model, load_from, class_names)
-    if unfilled:
-        logger.info("not in %s, left to random initialisation: %s", load_from, ", ".join(unfilled))
+    initialise(model)
+    if load_from:
+        for line in start_from(model, load_from, class_names):
+            logger.info(line)
+    model = TrainingModel(model.to(device), device, dtype)
+    groups = parameter_groups(model, config.optimizer.get("weight_decay", 0.0))
+    average = AverageHook(model.detector, config.average_decay)
     runner = CellRunner(
-        TrainingModel(model.to(device), device, dtype),
-        optimizer=build_optimizer(model, config.optimizer),
+        model,
+        optimizer=build_from_cfg(dict(config.optimizer), OPTIMIZERS, dict(params=groups)),
+        average=average,
         work_dir=str(out_dir),
         logger=logger,
         meta={"hook_msgs": {}},
@@ -195,9 +187,12 @@ def build_runner(
         optimizer_config=OptimizerHook(grad_clip=config.grad_clip),
         log_config=dict(interval=config.log_interval, hooks=log_hooks),
     )
+    runner.register_hook(average)
     runner.register_hook(CompetitionHook(validation, config.eval_interval), priority="LOW")
     # last: it then keeps the best score of an evaluation in the same iteration
-    runner.register_hook(CheckpointHook(config.eval_interval), priority="VERY_LOW")
+    runner.register_hook(
+        CheckpointHook(config.checkpoint_interval, config.eval_interval), priority="VERY_LOW"
+    )
     if resume:
         runner.resume(resume)
     return runner

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import network.operators  # noqa: F401  (before mmdet)
 
 import cv2
@@ -39,10 +41,12 @@ class LoadCellAnnotations:
     def __call__(self, results: dict) -> dict:
         record: AnnotatedImage = results["record"]
         cells = np.flatnonzero(~record.iscrowd)
+        crops = DecodedWhenRead([record.rles[i] for i in cells])
+        offsets = record.boxes[cells, :2].astype(np.int64)
         results.update(
             gt_bboxes=record.boxes[cells],
             gt_labels=record.labels[cells],
-            gt_masks=_decode_crops(record, cells),
+            gt_masks=CropMasks(crops, offsets, *record.image_size),
             gt_bboxes_ignore=record.boxes[record.iscrowd],
             bbox_fields=["gt_bboxes", "gt_bboxes_ignore"],
             mask_fields=["gt_masks"],
@@ -50,11 +54,20 @@ class LoadCellAnnotations:
         return results
 
 
-def _decode_crops(record: AnnotatedImage, indices: np.ndarray) -> CropMasks:
-    cells = [rle_crop(record.rles[i]) for i in indices]
-    crops = [np.ascontiguousarray(crop, np.uint8) for crop, _ in cells]
-    offsets = np.array([offset for _, offset in cells], np.int64)
-    return CropMasks(crops, offsets, *record.image_size)
+class DecodedWhenRead(Sequence):
+    """Crops of run-length encoded masks, uint8 [h, w] each, decoded when they are asked for.
+
+    A window of a large image holds few of its cells.
+    """
+
+    def __init__(self, rles: Sequence[dict]) -> None:
+        self.rles = rles
+
+    def __len__(self) -> int:
+        return len(self.rles)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return rle_crop(self.rles[index])[0].astype(np.uint8)
 
 
 @PIPELINES.register_module()
@@ -66,7 +79,8 @@ class RandomWarp:
 
     Args:
         size: (width, height) of the output in pixels.
-        scale: range of output pixels per input pixel, drawn log-uniformly.
+        network_scale: inference's output pixels per input pixel.
+        scale: range of the factor on it, drawn log-uniformly.
         stretch: largest relative change of the aspect ratio.
         rotate: draw any angle; otherwise multiples of 90 degrees.
         elastic: range of the standard deviation of the elastic displacement, in input pixels.
@@ -78,15 +92,17 @@ class RandomWarp:
     def __init__(
         self,
         size: tuple[int, int],
-        scale: tuple[float, float],
-        stretch: float = 0.15,
+        network_scale: float,
+        scale: tuple[float, float] = (0.8, 1.25),
+        stretch: float = 0.1,
         rotate: bool = True,
         elastic: tuple[float, float] = (0.0, 1.5),
         elastic_sigma: float = 24.0,
         min_visible: float = 0.2,
-        fill: int = 128,
+        fill: float = 128.0,
     ) -> None:
         self.size = tuple(size)
+        self.network_scale = network_scale
         self.scale = scale
         self.stretch = stretch
         self.rotate = rotate
@@ -112,18 +128,21 @@ class RandomWarp:
         return results
 
     def _matrix(self, shape: tuple[int, int]) -> np.ndarray:
-        """Random affine transform that keeps the window inside the image where it fits."""
-        scale = np.exp(np.random.uniform(*np.log(self.scale)))
+        """Random affine transform of an image of `shape` (height, width).
+
+        The window's centre is drawn over the whole image, and then moved inward until the window,
+        but for what its rotation turns outward, lies inside. So the cells at the borders and in
+        the corners are seen as often as others, and little of a window is empty.
+        """
+        scale = self.network_scale * np.exp(np.random.uniform(*np.log(self.scale)))
         aspect = np.exp(np.random.uniform(-self.stretch, self.stretch) / 2)
         angle = np.random.uniform(0, 360) if self.rotate else 90 * np.random.randint(4)
         flip = np.random.choice([-1.0, 1.0])
         turn = cv2.getRotationMatrix2D((0, 0), angle, scale)[:, :2]
         linear = turn @ np.diag([aspect * flip, 1 / aspect])
-        # half extent of the window's bounding box in input pixels
-        half = np.abs(np.linalg.inv(linear)) @ (np.array(self.size) / 2)
         extent = np.array(shape[::-1], np.float64)
-        low, high = np.minimum(half, extent / 2), np.maximum(extent - half, extent / 2)
-        centre = np.random.uniform(low, high)
+        half = np.minimum(np.array(self.size) / 2 / scale, extent / 2)
+        centre = np.clip(np.random.uniform(0, extent), half, extent - half)
         shift = np.array(self.size) / 2 - linear @ centre
         return np.hstack([linear, shift[:, None]])
 
@@ -137,58 +156,93 @@ class RandomWarp:
         return cv2.resize(coarse, self.size, interpolation=cv2.INTER_CUBIC)
 
     def _warp_cells(self, results: dict, matrix: np.ndarray, displacement: np.ndarray) -> None:
-        before = results["gt_masks"]
+        reach = np.abs(displacement).max() * np.abs(matrix[:, :2]).sum(axis=1).max()
+        low, high = _moved(results["gt_bboxes"], matrix)
+        near = (high > -reach).all(axis=1) & (low < np.array(self.size) + reach).all(axis=1)
+        before = results["gt_masks"][np.flatnonzero(near)]
         after = before.warp(matrix, self.size[::-1], displacement)
         whole = before.areas * abs(np.linalg.det(matrix[:, :2]))
-        keep = np.flatnonzero(after.areas >= np.maximum(self.min_visible * whole, 1))
-        results["gt_masks"] = after[keep]
+        visible = after.areas >= np.maximum(self.min_visible * whole, 1)
+        results["gt_masks"] = after[np.flatnonzero(visible)]
         results["gt_bboxes"] = results["gt_masks"].get_bboxes()
-        results["gt_labels"] = results["gt_labels"][keep]
+        results["gt_labels"] = results["gt_labels"][near][visible]
 
     def _warp_boxes(self, boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         """Bounding boxes of transformed boxes, clipped; those outside are dropped."""
-        corners = boxes[:, [[0, 1], [2, 1], [0, 3], [2, 3]]] @ matrix[:, :2].T + matrix[:, 2]
-        limit = np.array(self.size)
-        low, high = np.clip(corners.min(axis=1), 0, limit), np.clip(corners.max(axis=1), 0, limit)
+        low, high = (np.clip(corner, 0, self.size) for corner in _moved(boxes, matrix))
         moved = np.hstack([low, high]).astype(np.float32)
         return moved[(high > low).all(axis=1)]
 
 
+def _moved(boxes: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least and largest x y of transformed boxes [N, 4], each float64 [N, 2]."""
+    corners = boxes[:, [[0, 1], [2, 1], [0, 3], [2, 3]]] @ matrix[:, :2].T + matrix[:, 2]
+    return corners.min(axis=1), corners.max(axis=1)
+
+
 @PIPELINES.register_module()
-class RandomIntensity:
-    """Random contrast, brightness, gamma, blur and noise about the background's grey value.
+class ResizeToNetwork:
+    """Give a crop the size that the image it is cut from has in inference.
+
+    The solution's scale augmentation: the smaller the crop, the larger its cells.
 
     Args:
-        contrast: range of the factor on the difference to `centre`.
-        brightness: largest shift in grey levels.
+        network_scale: inference's output pixels per input pixel.
+    """
+
+    def __init__(self, network_scale: float) -> None:
+        self.network_scale = network_scale
+
+    def __call__(self, results: dict) -> dict:
+        crop, image = results["img"].shape[:2], results["ori_shape"][:2]
+        factor = self.network_scale * min(image) / min(crop)
+        height, width = (max(1, round(side * factor)) for side in crop)
+        results["img"] = cv2.resize(results["img"], (width, height))
+        results["img_shape"] = results["img"].shape
+        results["gt_masks"] = results["gt_masks"].resize((height, width))
+        factors = np.tile((width / crop[1], height / crop[0]), 2).astype(np.float32)
+        for key in results["bbox_fields"]:
+            results[key] = results[key] * factors
+        return results
+
+
+@PIPELINES.register_module()
+class RandomIntensity:
+    """Random contrast, brightness, blur and noise about the mean grey value of the data.
+
+    Args:
+        mean, std: of the training data, in grey levels: what normalisation makes 0 and 1.
+        contrast: range of the factor on the difference to `mean`.
+        brightness: largest shift, in units of `std`.
         blur: largest sigma of a Gaussian blur, in pixels; applied to half of the images.
-        noise: largest sigma of Gaussian noise, in grey levels; applied to half of the images.
-        centre: grey value that stays where it is.
+        noise: largest sigma of Gaussian noise, in units of `std`; applied to half of the images.
     """
 
     def __init__(
         self,
+        mean: float,
+        std: float,
         contrast: tuple[float, float] = (0.6, 1.6),
-        brightness: float = 4.0,
+        brightness: float = 0.35,
         blur: float = 1.5,
-        noise: float = 4.0,
-        centre: float = 128.0,
+        noise: float = 0.35,
     ) -> None:
+        self.mean = mean
+        self.std = std
         self.contrast = contrast
         self.brightness = brightness
         self.blur = blur
         self.noise = noise
-        self.centre = centre
 
     def __call__(self, results: dict) -> dict:
-        image = results["img"].astype(np.float32) - self.centre
+        image = results["img"].astype(np.float32) - self.mean
         image *= np.exp(np.random.uniform(*np.log(self.contrast)))
-        image += np.random.uniform(-self.brightness, self.brightness)
+        image += self.std * np.random.uniform(-self.brightness, self.brightness)
         if np.random.rand() < 0.5:
             image = cv2.GaussianBlur(image, (0, 0), np.random.uniform(0.2, self.blur))
         if np.random.rand() < 0.5:
             # the same noise on all channels: grey images stay grey
-            sigma = np.random.uniform(0, self.noise)
+            sigma = self.std * np.random.uniform(0, self.noise)
             image += np.random.normal(0, sigma, (*image.shape[:2], 1)).astype(np.float32)
-        results["img"] = np.clip(image + self.centre, 0, 255)
+        results["img"] = np.clip(image + self.mean, 0, 255)
         return results

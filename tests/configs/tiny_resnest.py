@@ -3,6 +3,8 @@
 _base_ = "../../configs/mask_rcnn_resnest50_slim.py"
 
 inference = dict(
+    pixel_mean=[128.0] * 3,
+    pixel_std=[11.578] * 3,
     short_side=96,
     long_side=192,
     scale=1.0,

@@ -112,6 +112,22 @@ def test_roi_align_equals_mmcv_s():
     torch.testing.assert_close(extract(pool, layout, rois), expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_roi_align_has_torchvision_s_gradients(layout):
+    pool, rois = extractor(), regions()
+    maps = [level.to(memory_format=layout).requires_grad_() for level in feature_maps()]
+    cotangent = torch.randn(len(rois), 6, 7, 7)
+    gradients = [
+        torch.autograd.grad((pooled * cotangent).sum(), maps)
+        for pooled in (pool(maps, rois), extract(pool, maps, rois))
+    ]
+    for theirs, ours in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    # a level that no region is pooled from
+    (few,) = torch.autograd.grad(extract(pool, maps, rois[:0]).sum(), maps[1:])
+    assert few.shape == maps[1].shape and not few.any()
+
+
 def test_other_ways_of_pooling_are_left_to_mmcv():
     pool = extractor()
     pool.roi_layers[1] = RoIAlign(7, 1 / 8, sampling_ratio=2)
