@@ -18,7 +18,11 @@ def run() -> Callable[..., subprocess.CompletedProcess]:
 
     def run_script(script: str, *args: object, launcher: tuple = ()) -> subprocess.CompletedProcess:
         command = [sys.executable, *launcher, str(ROOT / "src" / script), *map(str, args)]
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "2"}
+        environment = {
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+        }
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
     return run_script

@@ -8,7 +8,7 @@ import numpy as np
 
 from cells.annotations import AnnotatedImage
 from cells.images import read_image
-from cells.masks import rle_areas
+from cells.rle import rle_areas
 from network.scale import median_diameters, with_training_scale
 
 SAMPLE = 64  # images that the grey values are estimated from

@@ -65,7 +65,11 @@ def test_resuming_after_a_kill_equals_an_uninterrupted_run(run, shapes, tmp_path
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(run, shapes, whole, *steps).returncode == 0
     command = [sys.executable, "src/train_cis.py", *map(str, arguments(shapes, parts, *steps))]
-    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "2"}) as process:
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")},
+    ) as process:
         while not (parts / "latest.pth").is_file():
             assert process.poll() is None
             time.sleep(0.01)
