@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+from pathlib import Path
+
 import network.operators  # noqa: F401  (before mmdet)
 
 import torch
-import torch.distributed as dist
-from mmcv.runner import EvalHook, Hook, IterBasedRunner
+from mmcv.runner import Hook, IterBasedRunner
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import DataLoader
 
 from cells.annotations import AnnotatedImage
-from evaluation.evaluator import evaluate
-from evaluation.metrics import summarise
 from network.detector import Detector
 from network.ensemble import Ensemble
 from network.tiling import TiledEnsemble
+from training.selection import select
 from utils.device import seed_everything
 
 
@@ -91,10 +91,11 @@ class AverageHook(Hook):
                 self.average[name].copy_(value)
 
 
-class CompetitionHook(EvalHook):
-    """Evaluate with the competition's metric at intervals and at the end; keep the best.
+class CompetitionHook(Hook):
+    """Evaluate the averaged weights with the competition's metric at intervals and at the end.
 
-    In a distributed run the first process evaluates and the others wait.
+    The thresholds that suit them best are chosen on the same images, and are stored with the best
+    checkpoint. The processes of a distributed run share the images.
 
     Args:
         records: validation images.
@@ -102,31 +103,44 @@ class CompetitionHook(EvalHook):
     """
 
     def __init__(self, records: list[AnnotatedImage], interval: int) -> None:
-        super().__init__(
-            DataLoader(records), interval=interval, by_epoch=False, save_best="mAP", rule="greater"
-        )
         self.records = records
+        self.interval = interval
 
-    def _should_evaluate(self, runner: IterBasedRunner) -> bool:
-        return runner.iter + 1 == runner.max_iters or super()._should_evaluate(runner)
+    def after_train_iter(self, runner: IterBasedRunner) -> None:
+        if self.every_n_iters(runner, self.interval) or runner.iter + 1 == runner.max_iters:
+            self._evaluate(runner)
+            gc.collect()  # a model made fast refers to itself, and would stay in memory
 
-    def _do_evaluate(self, runner: IterBasedRunner) -> None:
+    def _evaluate(self, runner: IterBasedRunner) -> None:
+        model = runner.model
+        # a copy: what is made fast for inference cannot be averaged any more
+        weights = {name: value.clone() for name, value in runner.average.average.items()}
+        checkpoint = {"meta": runner.description, "state_dict": weights}
+        detector = Detector.from_checkpoint(checkpoint, "weights", model.device, model.dtype)
+        detector.inference = {**detector.inference, "mask_threshold": 0.5}
+        ensemble = TiledEnsemble(Ensemble([detector]), progress=False)
+        found = select(ensemble, self.records, runner.rank, runner.world_size)
+        thresholds = {**found.confidence, "mask": found.mask_threshold}
+        runner.logger.info("best thresholds: %s\n%s", thresholds, found.table.round(4).to_string())
+        for name, score in found.table["mAP"].items():
+            runner.log_buffer.output["mAP" if name == "all" else f"mAP_{name}"] = score
+        runner.log_buffer.ready = True
+        runner.choose_thresholds(found.confidence, found.mask_threshold)
         if runner.rank == 0:
-            model = runner.model
-            # a copy: what is made fast for inference cannot be averaged any more
-            weights = {name: value.clone() for name, value in runner.average.average.items()}
-            checkpoint = {"meta": runner.description, "state_dict": weights}
-            detector = Detector.from_checkpoint(checkpoint, "weights", model.device, model.dtype)
-            ensemble = TiledEnsemble(Ensemble([detector]), progress=False)
-            results = evaluate(ensemble.predict, self.records, ensemble.grey_rule)
-            table = summarise(results, detector.class_names)
-            runner.logger.info("\n%s", table.round(4).to_string())
-            for name, score in table["mAP"].items():
-                runner.log_buffer.output["mAP" if name == "all" else f"mAP_{name}"] = score
-            runner.log_buffer.ready = True
-            self._save_ckpt(runner, table.loc["all", "mAP"].item())
-        if dist.is_initialized():
-            dist.barrier()
+            self._keep_best(runner, found.score)
+
+    @staticmethod
+    def _keep_best(runner: IterBasedRunner, score: float) -> None:
+        """Write the checkpoint if it is the best so far; only then does the one before go."""
+        best = runner.meta["hook_msgs"]
+        if score <= best.get("best_score", -1.0):
+            return
+        before = best.get("best_ckpt")
+        name = f"best_mAP_iter_{runner.iter + 1}.pth"
+        best.update(best_score=score, best_ckpt=name)
+        runner.save_checkpoint(runner.work_dir, name)
+        if before and before != name:
+            (Path(runner.work_dir) / before).unlink(missing_ok=True)
 
 
 class CheckpointHook(Hook):

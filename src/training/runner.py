@@ -7,6 +7,7 @@ DistributedDataParallel, and makes its checkpoints plain data.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from copy import deepcopy
@@ -92,6 +93,12 @@ class CellRunner(IterBasedRunner):
         super().__init__(*args, **kwargs)
         self.description = description
         self.average = average
+
+    def choose_thresholds(self, confidence: dict[str, float], mask_threshold: float) -> None:
+        """Let checkpoints from now on carry these thresholds."""
+        inference = json.loads(self.description["inference"])
+        inference.update(confidence=confidence, mask_threshold=mask_threshold)
+        self.description = {**self.description, "inference": json.dumps(inference)}
 
     def save_checkpoint(
         self,
