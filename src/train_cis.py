@@ -14,7 +14,6 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from utils.device import (
     join_processes,
@@ -27,9 +26,6 @@ from utils.device import (
 from utils.options import add_compute_options, add_data_options, at_least, script_parser
 from utils.paths import in_repository
 from utils.script import InputError, quiet_libraries, run_script
-
-if TYPE_CHECKING:
-    from cells.annotations import AnnotatedImage
 
 TRAINING_PRECISIONS = ("auto", "fp32", "bf16")  # fp16 would need its losses scaled
 
@@ -51,6 +47,7 @@ def parse_args() -> argparse.Namespace:
     add("--config", default=in_repository("configs/mask_rcnn_resnest200.py"))
     add("--load_from", help="checkpoint whose weights to start from (the first time)")
     add("--resume", help="checkpoint to continue from, or 'auto' for latest.pth in --out_dir")
+    add("--overwrite", action="store_true", help="replace another training in --out_dir")
     add("--from_scratch", action="store_true", help="random weights, no pretrained backbone")
     add("--max_iters", type=at_least(1), help="steps (default: the config's, by batch size)")
     add("--eval_interval", type=at_least(1), help="iterations between evaluations and checkpoints")
@@ -64,51 +61,51 @@ def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     from mmcv.utils import get_logger
 
-    from cells.annotations import annotation_file, check_same_classes, load_annotations
     from training.config import load_config, scale_schedule, training_pipeline
+    from training.data import load_training_data
     from training.dataset import balance_cell_types, build_loader
+    from training.output import find_checkpoint, prepare_folder
+    from training.run_record import describe_run
     from training.runner import build_runner, record_environment
     from training.statistics import describe_data
 
     check_arguments(args)
     out_dir = Path(args.out_dir)
-    resume = find_resume(args.resume, out_dir)
+    resume = find_checkpoint(args.resume, out_dir)
     config = load_config(args.config, args.cfg_options)
-    overrides = {"seed": args.seed, "eval_interval": args.eval_interval}
-    config.merge_from_dict({k: v for k, v in overrides.items() if v is not None})
+    if args.seed is not None:
+        config.seed = args.seed
     device = resolve_device(args.device)
     dtype = resolve_precision(args.precision, device)
     use_threads(args.threads)
     keep_freed_memory()
-    train, valid = (
-        load_annotations(
-            annotation_file(args.annotation_dir, split, args.fold),
-            args.image_dir,
-            args.skip_invalid,
-        )
-        for split in ("train", "valid")
+    data = load_training_data(
+        args.annotation_dir, args.image_dir, args.fold, args.extra_data, args.skip_invalid
     )
-    check_same_classes(
-        f"--annotation_dir {args.annotation_dir}, validation",
-        valid.class_names,
-        "the training",
-        train.class_names,
-        same_order=True,
-    )
-    images = train.images + load_extra(args.extra_data, train.class_names, args.skip_invalid)
     device, rank, world_size = join_processes(device)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    if rank == 0:
+        prepare_folder(out_dir, args.resume is not None, args.overwrite)
     logging.getLogger("mmcv").setLevel(logging.WARNING)  # it lists how every parameter starts
     logger = get_logger("training", out_dir / "train.log")
-    config.inference = describe_data(config.inference, images, train.class_names)
+    config.inference = describe_data(config.inference, data.train, data.class_names)
     rule = scale_schedule(config, args.batch_size * world_size, args.max_iters)
-    logger.info("%d training, %d validation images", len(images), len(valid.images))
-    logger.info("classes: %s; %s, %s", ", ".join(train.class_names), device, dtype)
+    if args.eval_interval is not None:
+        config.eval_interval = args.eval_interval
+    logger.info("%d training, %d validation images", len(data.train), len(data.valid))
+    logger.info("classes: %s; %s, %s", ", ".join(data.class_names), device, dtype)
     logger.info(rule)
+    run = describe_run(
+        config,
+        data.files,
+        batch_size=args.batch_size,
+        processes=world_size,
+        precision=str(dtype),
+        from_scratch=args.from_scratch,
+    )
     runner = build_runner(
         config,
-        train.class_names,
-        valid.images,
+        data.class_names,
+        data.valid,
         device=device,
         dtype=dtype,
         out_dir=out_dir,
@@ -116,12 +113,13 @@ def main(args: argparse.Namespace) -> None:
         load_from=args.load_from,
         resume=resume,
         from_scratch=args.from_scratch,
+        run=run,
     )
     if rank == 0:
         config.dump(str(out_dir / "config.py"))
         record_environment(out_dir / "environment.json", sys.argv)
     loader = build_loader(
-        balance_cell_types(images) if config.balance_cell_types else images,
+        balance_cell_types(data.train) if config.balance_cell_types else data.train,
         training_pipeline(config),
         batch_size=args.batch_size,
         workers=args.workers,
@@ -142,39 +140,12 @@ def check_arguments(args: argparse.Namespace) -> None:
         )
     if args.load_from and args.from_scratch:
         raise InputError("--load_from and --from_scratch: give one of them")
+    if args.resume and args.overwrite:
+        raise InputError("--resume and --overwrite: give one of them")
     if not Path(args.image_dir).is_dir():
         raise InputError(
             f"--image_dir {args.image_dir}: no such folder; see README, 'Your own data'"
         )
-
-
-def load_extra(
-    folders: list[str], class_names: tuple[str, ...], skip_invalid: bool
-) -> list[AnnotatedImage]:
-    """Training images of further data sets of the same classes."""
-    from cells.annotations import annotation_file, check_same_classes, load_annotations
-
-    images = []
-    for folder in map(Path, folders):
-        path = annotation_file(folder / "annotations", "train", 0)
-        extra = load_annotations(path, folder / "images", skip_invalid)
-        check_same_classes(
-            f"--extra_data {folder}",
-            extra.class_names,
-            "the training data",
-            class_names,
-            same_order=True,
-        )
-        images += extra.images
-    return images
-
-
-def find_resume(resume: str | None, out_dir: Path) -> str | None:
-    """The checkpoint to continue from: as given, or for `auto` the latest if there is one."""
-    if resume != "auto":
-        return resume
-    latest = out_dir / "latest.pth"
-    return str(latest) if latest.is_file() else None
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -75,6 +76,14 @@ def find_outlines(
 def binary_crops(instances: Instances, threshold: float = MASK_THRESHOLD) -> list[np.ndarray]:
     """Foreground of each crop, N boolean arrays [h, w]."""
     return [mask >= threshold for mask in instances.masks]
+
+
+def drawn_at(instances: Instances, threshold: float) -> Instances:
+    """The instances with probabilities moved so that what reached `threshold` is foreground."""
+    if threshold == MASK_THRESHOLD:
+        return instances
+    shift = np.float32(MASK_THRESHOLD - threshold)
+    return replace(instances, masks=[mask + shift for mask in instances.masks])
 
 
 def paste(crop: np.ndarray, offset: Sequence[int], image_size: tuple[int, int]) -> np.ndarray:

@@ -149,6 +149,8 @@ def check_inference(inference: object) -> None:
         if not isinstance(inference["grey"], dict):
             raise ValueError("inference: 'grey' is no dict")
         GreyRule.from_dict(inference["grey"])
+    if "mask_threshold" in inference:
+        _need_numbers(inference, ("mask_threshold",), 0, 1)
     confidence = inference.get("confidence")
     if not isinstance(confidence, dict) or "default" not in confidence:
         raise ValueError("inference: 'confidence' lacks the default threshold")

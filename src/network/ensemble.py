@@ -16,6 +16,7 @@ import torch
 from cells.annotations import check_same_classes
 from cells.grey import mean_rule
 from cells.instances import Boxes, Candidates, Instances
+from cells.masks import MASK_THRESHOLD, drawn_at
 from network.agreement import box_agreement
 from network.detector import Detector, FeatureMaps, NetworkInput
 from network.merging import (
@@ -92,8 +93,7 @@ class Ensemble:
 
     Args:
         detectors: models with the same class names, in any architecture.
-        post_processing: thresholds; default: the solution's, with the mean of the confidence
-            thresholds that the checkpoints carry.
+        post_processing: thresholds; default: see `mean_rules`.
         tta: further views that are merged and averaged: `flip`, the mirrored image, and `scale`,
             the image at other `ZOOMS`; with both, each of these also mirrored.
 
@@ -123,7 +123,7 @@ class Ensemble:
         self.class_names = first.class_names
         self.device = first.device
         self.grey_rule = mean_rule([detector.grey_rule for detector in detectors])
-        self.post_processing = post_processing or PostProcessing(mean_confidence(detectors))
+        self.post_processing = post_processing or mean_rules(detectors)
         flips = (False, True) if "flip" in tta else (False,)
         zooms = ZOOMS if "scale" in tta else (1.0,)
         self.views = [
@@ -232,18 +232,21 @@ class Ensemble:
                 detections.boxes, detections.probabilities, detections.image_size
             )
             instances.agreement[:, :3] = detections.agreement
+            instances = drawn_at(instances, self.post_processing.mask_threshold)
         with timer.stage("mask NMS"):
             return instances[mask_nms(instances, self.post_processing.mask_nms_iou)]
 
 
-def mean_confidence(detectors: Sequence[Detector]) -> dict[str, float]:
-    """Mean over the models of the thresholds that their checkpoints carry."""
+def mean_rules(detectors: Sequence[Detector]) -> PostProcessing:
+    """The solution's thresholds, with means over the models of those that checkpoints carry."""
     tables = [detector.inference["confidence"] for detector in detectors]
     names = {name for table in tables for name in table}
-    return {
+    confidence = {
         name: float(np.mean([table.get(name, table["default"]) for table in tables]))
         for name in names
     }
+    masks = [detector.inference.get("mask_threshold", MASK_THRESHOLD) for detector in detectors]
+    return PostProcessing(confidence, mask_threshold=float(np.mean(masks)))
 
 
 def load_ensemble(
@@ -270,5 +273,7 @@ def load_ensemble(
         raise InputError("--weights: is empty; give at least one checkpoint")
     detectors = [Detector.load(path, device, dtype, compile) for path in weights]
     keep_freed_memory()  # but for what loading has freed
-    rules = None if score_thr is None else PostProcessing({"default": score_thr})
+    rules = mean_rules(detectors)
+    if score_thr is not None:
+        rules = replace(rules, confidence={"default": score_thr})
     return Ensemble(detectors, rules, tta)

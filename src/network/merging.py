@@ -11,7 +11,7 @@ import torch
 from torchvision.ops import batched_nms
 
 from cells.instances import Boxes, Instances, dominant_class
-from cells.masks import binary_crops, window_of
+from cells.masks import MASK_THRESHOLD, binary_crops, window_of
 from network.agreement import mask_agreement
 
 
@@ -25,12 +25,14 @@ class PostProcessing:
         box_nms_iou: class-wise box NMS when merging.
         mask_nms_iou: mask NMS over all classes at the end.
         max_detections: boxes that remain after merging.
+        mask_threshold: least probability of a foreground pixel.
     """
 
     confidence: Mapping[str, float]
     box_nms_iou: float = 0.99
     mask_nms_iou: float = 0.1
     max_detections: int = 10_000
+    mask_threshold: float = MASK_THRESHOLD
 
 
 def merge_boxes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,25 +69,36 @@ def training_pipeline(config: Config) -> list[dict]:
 def scale_schedule(config: Config, images_per_step: int, max_iters: int | None) -> str:
     """Adapt learning rate and schedule to the number of images a step; in place.
 
-    Linear rule (Goyal et al. 2017, "Accurate, Large Minibatch SGD"): k times the images a step, k
-    times the learning rate, and a k-th of the iterations, so that as many images are seen.
-    `max_iters` replaces the number of iterations; the steps of the schedule move in proportion.
+    For k times the images a step, SGD takes k times the learning rate (Goyal et al. 2017,
+    "Accurate, Large Minibatch SGD"), AdamW its square root (Malladi et al. 2022, "On the SDEs and
+    Scaling Rules for Adaptive Gradient Algorithms"), both a k-th of the iterations, so that as many
+    images are seen. `max_iters` replaces the number of iterations; the steps of the schedule, the
+    evaluations and the checkpoints move in proportion. The config's base becomes what is trained
+    with, so that a written config gives the same run again.
 
     Returns:
         One line for the log that says what was done.
     """
-    factor = images_per_step / config.base_batch_size
-    iterations = max_iters or max(1, round(config.max_iters / factor))
+    images = images_per_step / config.base_batch_size
+    factor = images if config.optimizer.type == "SGD" else math.sqrt(images)
+    iterations = max_iters or max(1, round(config.max_iters / images))
     shrink = iterations / config.max_iters
     config.optimizer.lr *= factor
-    schedule = config.lr_config
-    if "step" in schedule:
-        schedule.step = [max(1, round(step * shrink)) for step in schedule.step]
-    if "warmup_iters" in schedule:
-        schedule.warmup_iters = max(1, round(schedule.warmup_iters * shrink))
-    config.max_iters = iterations
-    return (
+    for settings, name in (
+        (config.lr_config, "warmup_iters"),
+        (config, "eval_interval"),
+        (config, "checkpoint_interval"),
+    ):
+        if name in settings:
+            settings[name] = max(1, round(settings[name] * shrink))
+    if "step" in config.lr_config:
+        steps = config.lr_config.step
+        config.lr_config.step = [max(1, round(step * shrink)) for step in steps]
+    line = (
         f"{images_per_step} image(s) a step, the config's base is {config.base_batch_size}: "
         f"learning rate x {factor:g} = {config.optimizer.lr:g}, {iterations} iterations "
         f"(schedule x {shrink:g})"
     )
+    config.base_batch_size = images_per_step
+    config.max_iters = iterations
+    return line

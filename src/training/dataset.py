@@ -18,6 +18,8 @@ from cells.annotations import AnnotatedImage
 from cells.instances import dominant_class
 from utils.device import seed_everything
 
+MOST_REPEATS = 10
+
 
 class CellDataset(Dataset):
     """Annotated images through an mmdet training pipeline.
@@ -92,12 +94,15 @@ class EndlessSampler(Sampler):
 def balance_cell_types(records: list[AnnotatedImage]) -> list[AnnotatedImage]:
     """Repeat the images of rare cell types until each type is seen about equally often.
 
-    An image's type is its most frequent true class; images without cells stay as they are.
+    An image is repeated `MOST_REPEATS` times at most: three images say little however often they
+    are seen. An image's type is its most frequent true class; images without cells stay alone.
     """
     types = [dominant_class(record.labels) if len(record.labels) else None for record in records]
     counts = Counter(kind for kind in types if kind is not None)
     most = max(counts.values(), default=1)
-    repeats = [round(most / counts[kind]) if kind is not None else 1 for kind in types]
+    repeats = [
+        min(round(most / counts[kind]), MOST_REPEATS) if kind is not None else 1 for kind in types
+    ]
     return [record for record, n in zip(records, repeats, strict=True) for _ in range(n)]
 
 

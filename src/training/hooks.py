@@ -8,7 +8,7 @@ from pathlib import Path
 import network.operators  # noqa: F401  (before mmdet)
 
 import torch
-from mmcv.runner import Hook, IterBasedRunner
+from mmcv.runner import Hook, IterBasedRunner, LoggerHook
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -108,6 +108,10 @@ class CompetitionHook(Hook):
 
     def after_train_iter(self, runner: IterBasedRunner) -> None:
         if self.every_n_iters(runner, self.interval) or runner.iter + 1 == runner.max_iters:
+            for hook in runner.hooks:  # what they have of the training, apart from the evaluation
+                if isinstance(hook, LoggerHook):
+                    hook.after_train_iter(runner)
+            runner.log_buffer.clear()
             self._evaluate(runner)
             gc.collect()  # a model made fast refers to itself, and would stay in memory
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from network.checkpoints import describe_model, load_checkpoint, load_weights, s
 from network.models import build_model, forget_pretrained, run_in_dtype, set_num_classes
 from training.hooks import AverageHook, CheckpointHook, CompetitionHook, NormHook, SeedHook
 from training.initial_weights import initialise, start_from
+from training.run_record import check_same_run
 from utils.device import seed_everything
 from utils.files import write_json
 from utils.script import InputError
@@ -69,6 +71,12 @@ class TrainingModel(nn.Module):
         data["img"] = data["img"].contiguous(memory_format=torch.channels_last)
         losses = self.runnable(**data, return_loss=True)
         loss, log_vars = self.detector._parse_losses(losses)
+        if not torch.isfinite(loss):
+            bad = [name for name, value in log_vars.items() if not math.isfinite(value)]
+            raise InputError(
+                f"the loss is not finite any more ({', '.join(bad)}); the last checkpoint is from "
+                "before: resume from it with a lower learning rate, --cfg-options optimizer.lr=..."
+            )
         return dict(loss=loss, log_vars=log_vars, num_samples=len(data["img_metas"]))
 
 
@@ -119,14 +127,19 @@ class CellRunner(IterBasedRunner):
     def resume(self, path: str) -> None:
         """Continue where the checkpoint was written."""
         checkpoint = load_checkpoint(path)
-        if not {"optimizer", "weights"} <= checkpoint.keys() or "iter" not in checkpoint["meta"]:
+        if not {"optimizer", "weights"} <= checkpoint.keys() or not (
+            {"iter", "run"} <= checkpoint["meta"].keys()
+        ):
             raise InputError(f"--resume {path}: holds no training state; use --load_from instead")
+        check_same_run(path, checkpoint["meta"]["run"], self.description["run"])
         load_weights(self.model.detector, checkpoint["state_dict"], path)
         self.average.restart()
         load_weights(self.model.detector, checkpoint["weights"], path)
         self.optimizer.load_state_dict(checkpoint["optimizer"])
-        self._iter = self._inner_iter = checkpoint["meta"]["iter"]
-        self.meta["hook_msgs"] = checkpoint["meta"]["hook_msgs"]
+        meta = checkpoint["meta"]
+        self.description = {**self.description, "inference": meta["inference"]}
+        self._iter = self._inner_iter = meta["iter"]
+        self.meta["hook_msgs"] = meta["hook_msgs"]
 
 
 def _on_cpu(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -158,8 +171,12 @@ def build_runner(
     load_from: str | None = None,
     resume: str | None = None,
     from_scratch: bool = False,
+    run: Mapping[str, object] | None = None,
 ) -> CellRunner:
-    """Everything but the training data: model, optimizer, schedule, evaluation, logs."""
+    """Everything but the training data: model, optimizer, schedule, evaluation, logs.
+
+    `run` is what `describe_run` says of this one; a checkpoint of another one is not resumed.
+    """
     rank = dist.get_rank() if dist.is_initialized() else 0
     model_config = config.model.to_dict()
     set_num_classes(model_config, len(class_names))
@@ -182,7 +199,9 @@ def build_runner(
         logger=logger,
         meta={"hook_msgs": {}},
         max_iters=config.max_iters,
-        description=describe_model(model_config, config.inference, class_names, seed=config.seed),
+        description=describe_model(
+            model_config, config.inference, class_names, run=dict(run or {})
+        ),
     )
     runner.timestamp = "train"
     live = config.live_norm_from_scratch if from_scratch else config.live_norm

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from cells.annotations import AnnotatedImage
-from cells.instances import Instances, dominant_class
+from cells.instances import dominant_class
+from cells.masks import drawn_at
 from evaluation.evaluator import for_each_image
 from evaluation.metrics import compare_instances
 from evaluation.thresholds import CONFIDENCES, ImageCurve, best_confidence, image_curve
@@ -69,11 +70,6 @@ def select(
         for curves, threshold in zip(zip(*by_image, strict=True), MASK_THRESHOLDS, strict=True)
     ]
     return max(choices, key=lambda choice: choice.score)
-
-
-def drawn_at(instances: Instances, threshold: float) -> Instances:
-    """The instances with probabilities moved so that `threshold` becomes 0.5."""
-    return replace(instances, masks=[mask + (0.5 - threshold) for mask in instances.masks])
 
 
 def _choose(

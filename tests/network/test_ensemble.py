@@ -10,7 +10,7 @@ import torch
 from helpers import DATA
 
 from cells.instances import Boxes, dominant_class
-from network.ensemble import load_ensemble, mean_confidence
+from network.ensemble import load_ensemble, mean_rules
 from network.merging import PostProcessing, filter_by_confidence, mean_masks, merge_boxes
 from utils.script import InputError
 
@@ -196,12 +196,12 @@ def test_different_class_names_are_refused(untrained):
         load_ensemble([untrained(), untrained(names=("x", "y", "z"))], CPU, torch.float32)
 
 
-def test_confidence_of_several_models_is_averaged():
+def test_thresholds_of_several_models_are_averaged():
     class Model:
-        def __init__(self, **confidence):
-            self.inference = {"confidence": confidence}
+        def __init__(self, mask: dict, **confidence):
+            self.inference = {"confidence": confidence, **mask}
 
-    models = [Model(a=0.4, default=0.5), Model(default=0.8)]
-    assert mean_confidence(models) == pytest.approx({"a": 0.6, "default": 0.65})
-    assert PostProcessing({}).mask_nms_iou == 0.1
-    assert PostProcessing({}).box_nms_iou == 0.99
+    rules = mean_rules([Model({}, a=0.4, default=0.5), Model({"mask_threshold": 0.4}, default=0.8)])
+    assert rules.confidence == pytest.approx({"a": 0.6, "default": 0.65})
+    assert rules.mask_threshold == pytest.approx(0.45)
+    assert (rules.mask_nms_iou, rules.box_nms_iou) == (0.1, 0.99)

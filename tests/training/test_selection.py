@@ -1,0 +1,90 @@
+"""Thresholds chosen on known predictions."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cells.annotations import AnnotatedImage
+from cells.grey import AS_STORED
+from cells.instances import Candidates, Instances
+from cells.masks import drawn_at
+from cells.rle import to_rle
+from training import selection
+from training.selection import select
+
+SIZE = (40, 40)
+
+
+def square(x: int, y: int, side: int) -> list[list[float]]:
+    return [[x, y, x + side, y, x + side, y + side, x, y + side]]
+
+
+def record(label: int) -> AnnotatedImage:
+    """One image with a square of 16 pixels at (4, 4) and another at (4, 22)."""
+    rles = [to_rle(square(4, y, 16), *SIZE) for y in (4, 22)]
+    boxes = np.array([[4, 4, 20, 20], [4, 22, 20, 38]], np.float32)
+    return SimpleNamespace(
+        rles=rles,
+        cell_rles=rles,
+        boxes=boxes,
+        labels=np.array([label] * 2),
+        iscrowd=np.zeros(2, bool),
+        image_size=SIZE,
+        id=f"image{label}",
+    )
+
+
+class Fake:
+    """Finds both squares, of scores 0.9 and 0.6, and a wrong one of 0.4.
+
+    Pixels of the squares have a probability of 0.47, so that only lower mask thresholds draw them.
+    """
+
+    class_names = ("a", "b")
+    grey_rule = AS_STORED
+    post_processing = SimpleNamespace(confidence={"default": 0.7})
+
+    def candidates(self, image: np.ndarray, least_score: float) -> Candidates:
+        crops = [np.full((16, 16), 0.47, np.float32)] * 2 + [np.ones((8, 8), np.float32)]
+        offsets = np.array([[4, 4], [4, 22], [30, 0]])
+        boxes = np.concatenate([offsets, offsets + 16], axis=1).astype(np.float32)
+        scores = np.array([0.9, 0.6, 0.4], np.float32)
+        label = int(image[0, 0, 0])
+        found = Instances(SIZE, boxes, scores, np.full(3, label), crops, offsets)
+        return Candidates(found, label, 0.7)
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """Both classes decide about one image each."""
+
+    def each(function, records, rank, world, grey_rule):
+        images = [np.full((*SIZE, 3), r.labels[0], np.uint8) for r in records]
+        return [function(r, image) for r, image in zip(records, images, strict=True)]
+
+    monkeypatch.setattr(selection, "for_each_image", each)
+    return select(Fake(), [record(0), record(1)])
+
+
+def test_thresholds_between_the_right_and_the_wrong_are_chosen(found):
+    assert 0.4 < found.confidence["a"] <= 0.6
+    assert 0.4 < found.confidence["b"] <= 0.6
+    assert found.mask_threshold in (0.4, 0.45)  # 0.5 draws none of the squares
+    assert found.score == pytest.approx(1.0)
+    assert found.confidence["default"] == 0.7
+
+
+def test_the_table_has_a_row_for_each_true_type(found):
+    assert found.table.index.tolist() == ["a", "b", "all"]
+    assert found.table["images"].tolist() == [1, 1, 2]
+
+
+def test_drawing_at_another_threshold_moves_the_probabilities():
+    instances = Fake().candidates(np.zeros((*SIZE, 3), np.uint8), 0.2).instances
+    assert drawn_at(instances, 0.5) is instances
+    lower = drawn_at(instances, 0.45)
+    assert (lower.masks[0] >= 0.5).all()
+    np.testing.assert_allclose(drawn_at(instances, 0.6).masks[0], 0.37, atol=1e-6)
