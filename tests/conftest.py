@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers import CLASS_NAMES, CONFIGS, ROOT, write_shapes
+from untrained import write_untrained
 
 
 @pytest.fixture(scope="session")
@@ -37,28 +38,11 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Make a checkpoint of a tiny config with random weights that answers with many boxes."""
-    from mmcv import Config
-
-    from network.checkpoints import describe_model, save_checkpoint
-    from network.models import build_model, set_num_classes
-    from utils.device import seed_everything
-
     folder = tmp_path_factory.mktemp("untrained")
 
     def make(config: str = "tiny_resnest", seed: int = 0, names: tuple = CLASS_NAMES) -> Path:
         path = folder / f"{config}_{seed}_{len(names)}_{names[0]}.pth"
-        if not path.is_file():
-            cfg = Config.fromfile(str(CONFIGS / f"{config}.py"))
-            cfg.model.test_cfg.rcnn.update(score_thr=0.0, max_per_img=20)
-            cfg.inference.confidence.default = 0.0
-            model_config = cfg.model.to_dict()
-            set_num_classes(model_config, len(names))
-            seed_everything(seed)
-            model = build_model(model_config)
-            model.init_weights()
-            meta = describe_model(model_config, cfg.inference, names)
-            save_checkpoint(path, {"meta": meta, "state_dict": model.state_dict()})
-        return path
+        return path if path.is_file() else write_untrained(path, config, seed, names)
 
     return make
 

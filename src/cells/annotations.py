@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +15,11 @@ from tqdm import tqdm
 from cells.grey import AS_STORED, GreyRule
 from cells.images import image_shape, read_image
 from cells.rle import to_rle
+from utils.files import read_json
 from utils.script import InputError, report_problems
 from utils.stages import load_ahead
+
+LARGEST_SIDE = 10**6  # of an image, in pixels
 
 
 @dataclass(frozen=True)
@@ -147,12 +149,7 @@ def load_annotations(
 
 def read_coco(path: Path) -> dict:
     remedy = "give a COCO instance annotation file (see README, 'Your own data')"
-    try:
-        coco = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such annotation file; {remedy}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error}); {remedy}") from error
+    coco = read_json(path, str(path), remedy, "annotation file")
     keys = {
         "images": {"id", "file_name", "width", "height"},
         "annotations": set(),
@@ -169,7 +166,48 @@ def read_coco(path: Path) -> dict:
                 )
     if not coco["categories"]:
         raise InputError(f"{path}: 'categories' is empty; {remedy}")
+    try:
+        _check_values(coco)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; {remedy}") from error
     return coco
+
+
+def _check_values(coco: dict) -> None:
+    """Check the kinds of values; whole numbers written as 128.0 become ints, in place.
+
+    Raises:
+        ValueError: names the entry.
+    """
+    for number, image in enumerate(coco["images"]):
+        where = f"entry {number} of 'images'"
+        if not _is_id(image["id"]):
+            raise ValueError(f"{where}: the id {image['id']!r:.40} is neither a number nor a text")
+        if not isinstance(image["file_name"], str) or not image["file_name"].strip():
+            raise ValueError(f"{where}: the file_name {image['file_name']!r:.40} is no name")
+        for side in ("width", "height"):
+            value = image[side]
+            if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
+                raise ValueError(f"{where}: the {side} {value!r:.40} is no whole number")
+            if not 1 <= value <= LARGEST_SIDE:
+                raise ValueError(f"{where}: the {side} {value!r:.40} is out of range")
+            image[side] = int(value)
+    for number, category in enumerate(coco["categories"]):
+        where = f"entry {number} of 'categories'"
+        if not _is_id(category["id"]):
+            raise ValueError(f"{where}: the id {category['id']!r:.40} is neither number nor text")
+        if not isinstance(category["name"], str) or not category["name"].strip():
+            raise ValueError(f"{where}: the name {category['name']!r:.40} is no text")
+    if len({isinstance(category["id"], str) for category in coco["categories"]}) > 1:
+        raise ValueError("'categories' has ids of both kinds, numbers and texts")
+    for annotation in coco["annotations"]:
+        for name in ("id", "image_id", "category_id"):
+            if not _is_id(annotation.get(name, 0)):  # an id that is found nowhere
+                annotation[name] = f"{annotation[name]!r:.40}"
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str | int | float) and value == value
 
 
 def _duplicates(coco: dict) -> list[str]:
@@ -188,6 +226,8 @@ def _check_images(records: Sequence[dict], image_dir: Path) -> tuple[dict, list[
             height, width = image_shape(image_dir / record["file_name"])
         except InputError as error:
             return str(error)
+        except (OSError, ValueError) as error:  # a name that no file can have
+            return f"{record['file_name']!r:.60}: cannot be read ({error})"
         if (height, width) != (record["height"], record["width"]):
             recorded = f"{record['width']} x {record['height']}"
             return (

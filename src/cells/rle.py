@@ -107,6 +107,8 @@ def _polygons_to_rle(polygons: list, height: int, width: int) -> dict:
     for polygon in polygons:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError("degenerate polygon (at least three x y points needed)")
+        if not all(type(value) in (int, float) and abs(value) < 1e9 for value in polygon):
+            raise ValueError("polygon with something else than numbers")
         points = np.asarray(polygon, np.float64).reshape(-1, 2)
         if (
             not np.isfinite(points).all()
@@ -119,15 +121,15 @@ def _polygons_to_rle(polygons: list, height: int, width: int) -> dict:
 
 def _checked_rle(segmentation: dict, height: int, width: int) -> dict:
     size, counts = segmentation.get("size"), segmentation.get("counts")
-    if size is None or list(size) != [height, width]:
-        raise ValueError(f"RLE size {size} differs from the image's [{height}, {width}]")
+    if not isinstance(size, list | tuple) or list(size) != [height, width]:
+        raise ValueError(f"RLE size {size!r:.40} differs from the image's [{height}, {width}]")
     if isinstance(counts, list):
         if (
             not all(isinstance(run, int) and run >= 0 for run in counts)
             or sum(counts) != height * width
         ):
             raise ValueError(f"RLE counts do not add up to {height} x {width} pixels")
-        return coco_mask.frPyObjects(segmentation, height, width)
+        return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     if isinstance(counts, str | bytes):
         compressed = counts.encode() if isinstance(counts, str) else counts
         if not _add_up(compressed, height * width):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,11 +20,13 @@ from cells.instances import Candidates, Instances, dominant_class
 from cells.rle import rle_crop, to_rle
 from evaluation.thresholds import CONFIDENCES
 from network.tiling import TiledEnsemble
+from utils.files import read_json
 from utils.script import InputError, report_problems
 
 Value = TypeVar("Value")
 
 NO_THRESHOLD = float("-inf")
+LARGEST = 1e9  # of a coordinate or a score
 # names beside the image's own: as infer_cis.py --save labels writes them, and as Cellpose does
 LABEL_ENDINGS = ("", "_labels", "_cp_masks")
 LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
@@ -131,14 +132,7 @@ class CocoResults:
 
 def _read_rows(path: str | Path) -> list[dict]:
     remedy = "give a COCO results file (a JSON list) or a folder of label images"
-    try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"--predictions {path}: no such file or folder; {remedy}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"--predictions {path}: not readable as JSON ({error}); {remedy}"
-        ) from error
+    rows = read_json(path, f"--predictions {path}", remedy, "file or folder")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"--predictions {path}: is not a list of predictions; {remedy}")
     return rows
@@ -173,7 +167,8 @@ def _checked(row: dict, record: AnnotatedImage) -> tuple[float, np.ndarray, dict
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= LARGEST  # NaN is not, either
 
 
 class LabelImages:

@@ -58,7 +58,9 @@ def describe_model(
 def save_checkpoint(path: str | Path, checkpoint: dict, compress: bool = False) -> None:
     """Write `checkpoint` atomically; compressed it is a tenth smaller and reads as before."""
     with atomic_path(path) as temporary:
-        torch.save(checkpoint, temporary)
+        # a name would go into the file, and torch refuses some, such as those without a suffix
+        with open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
         if compress:
             _deflate(temporary)
 

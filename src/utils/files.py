@@ -78,6 +78,26 @@ def write_json(path: str | Path, value: object, indent: int | None = 2) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def read_json(path: str | Path, source: str, remedy: str, noun: str = "file") -> object:
+    """The content of a JSON file.
+
+    Args:
+        path: the file.
+        source: what it is called in messages: the path, or the flag and the path.
+        remedy: ends the message of an error.
+        noun: what kind of file it is, for the message that it is missing.
+
+    Raises:
+        InputError: the file is missing or no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{source}: no such {noun}; {remedy}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{source}: not readable as JSON ({error}); {remedy}") from error
+
+
 def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file, or of the files in a folder in the order of their names."""
     path = Path(path)

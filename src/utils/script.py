@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ def run_script(
     try:
         code = main(args) or 0
     except InputError as error:
+        traceback.clear_frames(error.__traceback__)  # ends progress bars, which share the line
         print_error(error)
         code = 2
     except KeyboardInterrupt:

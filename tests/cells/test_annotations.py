@@ -86,6 +86,13 @@ def set_mask(segmentation):
         (set_mask({"size": [20, 30], "counts": "R4"}), "do not add up"),
         (set_mask({"size": [20, 30], "counts": [600]}), "covers no pixel"),
         (set_mask(None), "neither polygons nor RLE"),
+        (set_mask({"size": 5, "counts": [600]}), "RLE size 5 differs"),
+        (set_mask({"size": {}, "counts": [600]}), "RLE size {} differs"),
+        (set_mask([[{}, 1, 2, 3, 4, 5]]), "something else than numbers"),
+        (set_mask([[1, 1, "2", 3, 4, 5]]), "something else than numbers"),
+        (set_mask([[1, 1, 10**400, 3, 4, 5]]), "something else than numbers"),
+        (lambda c: c["annotations"][0].update(image_id=[]), "image_id '[]' is not among"),
+        (lambda c: c["annotations"][0].update(category_id={}), "unknown category_id '{}'"),
     ],
 )
 def test_problem_is_reported_and_can_be_skipped(coco, change, message):
@@ -122,11 +129,52 @@ def test_image_without_cells_is_fine(coco):
     assert found.images[0].boxes.shape == (0, 4)
 
 
-@pytest.mark.parametrize("text", ["", "not json", "[]", '{"images": []}', '{"images": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "not json", "[]", '{"images": []}', '{"images": 3}', "[" * 9999]
+)
 def test_file_that_is_not_coco(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(InputError, match="x.json"):
         load_annotations(tmp_path / "x.json", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "value"),
+    [
+        ("images", "width", -30),
+        ("images", "height", 0),
+        ("images", "height", "20"),
+        ("images", "width", 30.5),
+        ("images", "width", float("nan")),
+        ("images", "width", True),
+        ("images", "file_name", 7),
+        ("images", "file_name", ""),
+        ("images", "id", []),
+        ("images", "id", float("nan")),
+        ("categories", "id", None),
+        ("categories", "id", "one"),  # beside a number
+        ("categories", "name", 3),
+    ],
+)
+def test_values_that_cannot_be(coco, key, name, value):
+    def change(c):
+        c["categories"].append({"id": 77, "name": "further"})
+        c[key][0][name] = value
+
+    with pytest.raises(InputError, match=f"'{key}'.*COCO"):
+        coco(change, skip_invalid=True)
+
+
+def test_whole_numbers_may_be_written_with_a_point(coco):
+    found = coco(lambda c: c["images"][0].update(width=30.0, height=20.0))
+    assert found.images[0].image_size == (20, 30)
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "x" * 5000, "."])
+def test_names_that_no_file_has(coco, name):
+    with pytest.raises(InputError) as caught:
+        coco(lambda c: c["images"][0].update(file_name=name))
+    assert caught.value.details
 
 
 def test_missing_file(tmp_path):

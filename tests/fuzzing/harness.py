@@ -1,0 +1,94 @@
+"""Running a script on a damaged file in a copy of this process, and judging what it did."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import runpy
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+SECONDS = 120  # of processor time that one input may take
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        code: exit code; negative: the signal that ended it.
+        stderr: all of it.
+        seconds: wall time.
+    """
+
+    code: int
+    stderr: str
+    seconds: float
+
+
+def run_copy(action: Callable[[], int | None], log: Path) -> Outcome:
+    """Run `action` in a fork of this process, which has loaded all libraries already."""
+    start = time.perf_counter()
+    child = os.fork()
+    if not child:
+        _act(action, log)  # does not return
+    _, status = os.waitpid(child, 0)
+    code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    text = log.read_text(encoding="utf-8", errors="replace")
+    return Outcome(code, text, time.perf_counter() - start)
+
+
+def _act(action: Callable[[], int | None], log: Path) -> None:
+    code: object = 70
+    try:
+        faulthandler.disable()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        out = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(out, 2)
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+        code = action()
+    except SystemExit as error:
+        code = error.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def script(path: Path, arguments: list[str]) -> Callable[[], None]:
+    """An action: the script as `python path arguments` runs it, but for loading its libraries."""
+
+    def action() -> None:
+        sys.argv = [str(path), *arguments]
+        runpy.run_path(str(path), run_name="__main__")
+
+    return action
+
+
+def complaint(outcome: Outcome, out: Path) -> str | None:
+    """What is wrong with a run, or None: it has to succeed, or to say in one line why not."""
+    if outcome.code < 0:
+        return f"ended by {signal.Signals(-outcome.code).name}"
+    if "Traceback (most recent call last)" in outcome.stderr:
+        return "a traceback"
+    if outcome.code not in (0, 2):
+        return f"exit code {outcome.code}"
+    lines = outcome.stderr.strip().splitlines()
+    if outcome.code == 2 and not (lines and lines[-1].startswith("error: ")):
+        return "no line that begins with 'error: ' at the end"
+    left = [path for path in out.rglob("*") if path.is_file() and path.name.startswith(".")]
+    if left:
+        return f"left half-written: {', '.join(path.name for path in left)}"
+    return None
