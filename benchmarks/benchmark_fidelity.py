@@ -124,7 +124,7 @@ def print_table(images: list[dict[str, Finding]], class_names: tuple[str, ...]) 
         reference = score if reference is None else reference
         boxes = np.concatenate([finding.box_differences for finding in findings])
         scores = np.concatenate([finding.score_differences for finding in findings])
-        # of no match at all there is no largest difference
+        # without any match there is no largest difference
         pixels = np.quantile(boxes, [0.5, 0.99, 1]) if len(boxes) else [float("nan")] * 3
         close = f"{(boxes <= CLOSE).mean():.1%}" if len(boxes) else ""
         rows.append(

@@ -5,7 +5,8 @@
 
 _base_ = "./mask_rcnn_resnest200.py"
 
-# The published models look through Pillow's resize, which rounds otherwise than OpenCV's.
+# The published models were trained on images resized by Pillow, which rounds differently from
+# OpenCV.
 inference = dict(long_side=4000, resize="pillow", pixel_mean=[128.0] * 3, pixel_std=[11.578] * 3)
 norm_cfg = dict(type="BN", requires_grad=True)
 # dw and dh are limited from above only, as in Detectron2

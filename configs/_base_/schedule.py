@@ -11,7 +11,7 @@ lr_config = dict(
 )
 # Share of the training in which batch normalisation uses the statistics of the batch; afterwards,
 # and from the start when it is 0, it uses its running statistics, as inference does. Statistics of
-# one image are no stand-in for those of the data, so 0 is right for pretrained weights at batch
+# one image do not stand for those of the data, so 0 is right for pretrained weights at batch
 # size 1.
 live_norm = 0.0
 # The same for a training from random weights, whose running statistics must first be learned.

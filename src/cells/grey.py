@@ -228,14 +228,14 @@ def _rounded(low: float, high: float) -> tuple[float, float]:
 def _number(values: Mapping, name: str) -> float:
     value = values.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e6:
-        raise ValueError(f"grey: '{name}' is no number up to 1e6")
+        raise ValueError(f"grey: '{name}' is not a number up to 1e6")
     return float(value)
 
 
 def _pair(values: Mapping, name: str) -> tuple[float, float]:
     pair = values.get(name)
     if not isinstance(pair, Sequence) or len(pair) != 2:
-        raise ValueError(f"grey: '{name}' is no list of two numbers")
+        raise ValueError(f"grey: '{name}' is not a list of two numbers")
     low, high = (_number({name: value}, name) for value in pair)
     if low > high:
         raise ValueError(f"grey: '{name}' ends below its start")

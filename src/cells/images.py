@@ -54,7 +54,7 @@ class ImageSource:
 class CellImage:
     """One image of one file: raw values of every channel, and what the models are shown.
 
-    Nothing is kept in memory but what `pixels` returns; windows are read from the file, as far as
+    Only what `pixels` returns is kept in memory; windows are read from the file, as far as
     its kind allows.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Making a trained detector fast for inference; but for rounding it answers the same.
+"""Making a trained detector fast for inference; its answers change by rounding only.
 
 Norms are folded into convolutions, weights lie channels_last and in the precision to compute in,
 and what mmdet and mmcv do slowly is replaced.

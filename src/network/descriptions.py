@@ -88,7 +88,7 @@ def _check(value: object, name: str, depth: int) -> None:
             _check(item, name, depth + 1)
     elif isinstance(value, str):
         if not WORD.fullmatch(value):
-            raise ValueError(f"'{name}' is {value!r:.60}, which is no plain word")
+            raise ValueError(f"'{name}' is {value!r:.60}, which is not a plain word")
     elif isinstance(value, int | float):
         largest = LARGEST_COUNT if name in COUNTS else LARGEST
         if not abs(value) <= largest:  # NaN is not, either
@@ -111,7 +111,7 @@ def _values(value: object, wanted: str) -> Iterator[object]:
 def check_class_names(names: object) -> None:
     """Raise a ValueError unless `names` is a list of different texts, one or more."""
     if not isinstance(names, list) or not names:
-        raise ValueError("class_names is no list of names")
+        raise ValueError("class_names is not a list of names")
     if not all(isinstance(name, str) and name.strip() for name in names):
         raise ValueError("class_names holds something else than names")
     if len(set(names)) < len(names):
@@ -125,7 +125,7 @@ def check_inference(inference: object) -> None:
         ValueError: says what is missing or out of range.
     """
     if not isinstance(inference, dict):
-        raise ValueError("inference is no dict")
+        raise ValueError("inference is not a dict")
     sides = ("short_side", "long_side")
     _need_numbers(inference, ("size_divisor",), 1, 1024, whole=True)
     _need_numbers(inference, ("scale",) if "scale" in inference else sides, 1e-3, LARGEST)
@@ -143,11 +143,11 @@ def check_inference(inference: object) -> None:
         raise ValueError(f"inference: 'resize' is none of {', '.join(RESIZES)}")
     diameters = inference.get("cell_diameter", {})
     if not isinstance(diameters, dict):
-        raise ValueError("inference: 'cell_diameter' is no dict")
+        raise ValueError("inference: 'cell_diameter' is not a dict")
     _need_numbers(diameters, diameters, 1e-3, 1e6)
     if inference.get("grey") is not None:
         if not isinstance(inference["grey"], dict):
-            raise ValueError("inference: 'grey' is no dict")
+            raise ValueError("inference: 'grey' is not a dict")
         GreyRule.from_dict(inference["grey"])
     if "mask_threshold" in inference:
         _need_numbers(inference, ("mask_threshold",), 0, 1)
@@ -170,7 +170,7 @@ def _need_numbers(
 def _need_list(inference: dict, name: str, count: int, least: float) -> None:
     values = inference.get(name)
     if not isinstance(values, list) or len(values) != count:
-        raise ValueError(f"inference: '{name}' is no list of {count} numbers")
+        raise ValueError(f"inference: '{name}' is not a list of {count} numbers")
     if not all(_is_number(value, least, 1e6) for value in values):
         raise ValueError(f"inference: '{name}' is out of range")
 

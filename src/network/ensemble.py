@@ -272,7 +272,7 @@ def load_ensemble(
     if not weights:
         raise InputError("--weights: is empty; give at least one checkpoint")
     detectors = [Detector.load(path, device, dtype, compile) for path in weights]
-    keep_freed_memory()  # but for what loading has freed
+    keep_freed_memory()  # after loading, whose own freed memory goes back to the system
     rules = mean_rules(detectors)
     if score_thr is not None:
         rules = replace(rules, confidence={"default": score_thr})

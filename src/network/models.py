@@ -29,7 +29,7 @@ def build_model(model_config: dict, source: str = "--config") -> nn.Module:
     """Build a detector with a mask head from an mmdet `model` config, with random weights.
 
     Args:
-        model_config: of one's own; one out of a file has to be checked first (descriptions.py).
+        model_config: trusted; one from a file has to be checked first (see `descriptions`).
         source: the file or flag that it comes from, for messages.
 
     Raises:

@@ -31,7 +31,7 @@ def select_proposals(
 ) -> torch.Tensor:
     """`_get_bboxes_single` of an RPN, with an NMS for each level, and ordered by logits.
 
-    Among the best ones the sigmoid that mmdet orders by has no digits left.
+    mmdet orders by the sigmoid, whose digits no longer tell the best ones apart.
 
     Args:
         head: RPN with one foreground class.

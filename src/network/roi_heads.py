@@ -21,7 +21,7 @@ class OneMaskHeadCascadeRoIHead(CascadeRoIHead):
     """Cascade of box heads with one mask head.
 
     As in Detectron2, each of the N stages sends an N-th of its gradient into the shared features
-    (Cai and Vasconcelos 2018, "Cascade R-CNN", leave that open).
+    (Cai and Vasconcelos 2018, "Cascade R-CNN", leave this open).
 
     Args:
         mask_stage: stage whose regions the mask head learns from; Detectron2's is the first.

@@ -20,10 +20,10 @@ from cells.readers.volume import Window
 from network.tiles import Tile, concatenate, neighbours
 
 # IoU, in the pixels that two tiles both see, from which on they see one cell. Slivers, not wider
-# than so many pixels, are told by how much of them the other's mask covers.
+# than this number of pixels, are told by how much of them the other's mask covers.
 SAME_CELL_IOU = 0.5
 SLIVER = 6
-# A mask that ends so many pixels from the edge of its window is cut by it: masks fade there.
+# A mask that ends this many pixels from the edge of its window is cut by it: masks fade there.
 REACH = 3
 BIN = 128  # pixels; cells are compared with those in the same squares of the image
 
@@ -93,7 +93,7 @@ def join_tiles(
 
 
 def _counting(found: Candidates, without: Sequence[int]) -> Instances:
-    """Candidates that reach the threshold, but for some."""
+    """Candidates that reach the threshold, except for some."""
     counts = found.instances.scores >= np.float32(found.threshold)
     counts[list(without)] = False
     return found.instances[counts]

@@ -105,7 +105,9 @@ class Manifest:
             text = path.read_text(encoding="utf-8") if path.exists() else "{}"
             self.hashes = dict(json.loads(text))
         except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{path}: not readable; delete it to record the files anew") from error
+            raise InputError(
+                f"{path}: not readable; delete it to record the files again"
+            ) from error
 
     def record(self, name: str, digest: str) -> None:
         """Add a file and write the manifest."""

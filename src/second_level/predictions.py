@@ -23,7 +23,7 @@ from utils.script import InputError
 STEPS = 65535  # odd, so that no probability below 0.5 is rounded to one that is not
 LARGEST_SIDE = 10**6  # of an image, in pixels
 LIMITS = (("threshold", 0.0), ("detection_share", 1.0))  # and what they are in earlier files
-REMEDY = "write it anew with prepare_for_2nd_level_model.py"
+REMEDY = "write it again with prepare_for_2nd_level_model.py"
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,11 @@ def _checked(record: object) -> ImagePredictions:
     if not isinstance(record["image_id"], str | int) or not isinstance(record["image_path"], str):
         raise TypeError("image_id or image_path of a wrong type")
     if not all(type(side) is int and 0 < side <= LARGEST_SIDE for side in (height, width)):
-        raise TypeError("image_size is no pair of whole numbers above 0")
+        raise TypeError("image_size is not a pair of whole numbers above 0")
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise TypeError("class_names are no texts")
+        raise TypeError("class_names are not texts")
     if not isinstance(record["masks"], list):
-        raise TypeError("masks are no list")
+        raise TypeError("masks are not a list")
     crops = [mask.array for mask in record["masks"]]
     count = len(crops)
     boxes = _array(record, "boxes", np.float32, (count, 4))

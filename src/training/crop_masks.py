@@ -191,7 +191,7 @@ class CropMasks(BaseInstanceMasks):
     def shear(
         self, out_shape, magnitude, direction="horizontal", border_value=0, interpolation=None
     ):
-        """Shear by `magnitude` pixels a pixel."""
+        """Shear by `magnitude` pixels per pixel."""
         matrix = np.array([[1.0, 0, 0], [0, 1.0, 0]])
         matrix[(0, 1) if direction == "horizontal" else (1, 0)] = magnitude
         return self.warp(matrix, tuple(out_shape))

@@ -131,7 +131,7 @@ class RandomWarp:
         """Random affine transform of an image of `shape` (height, width).
 
         The window's centre is drawn over the whole image, and then moved inward until the window,
-        but for what its rotation turns outward, lies inside. So the cells at the borders and in
+        except for what its rotation turns outward, lies inside. So cells at the borders and in
         the corners are seen as often as others, and little of a window is empty.
         """
         scale = self.network_scale * np.exp(np.random.uniform(*np.log(self.scale)))

@@ -105,7 +105,7 @@ def loads(content: bytes, stand_ins: StandIns, persistent: Callable | None = Non
     try:
         return _Unpickler(content, stand_ins, persistent).load()
     except KeyError as error:  # an operation that is not among `OPCODES`, or a wrong reference
-        raise pickle.UnpicklingError(f"damaged, or no plain data (at {error})") from error
+        raise pickle.UnpicklingError(f"damaged, or not plain data (at {error})") from error
 
 
 def read_pickle(path: str | Path, stand_ins: StandIns, remedy: str) -> object:

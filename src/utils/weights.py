@@ -17,7 +17,7 @@ def check_weights(weights: object) -> None:
         raise ValueError("no weights in it")
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-            raise TypeError(f"{name!r:.60} is no tensor of weights")
+            raise TypeError(f"{name!r:.60} is not a tensor of weights")
         if value.layout != torch.strided or value.is_complex() or value.is_quantized:
             raise TypeError(f"{name!r:.60} is an unusual tensor")
         if value.device.type != "cpu" or value.numel() > value.untyped_storage().nbytes():

@@ -205,7 +205,7 @@ def test_proposals(proposals):
 
 
 def assert_same_boxes(stage: str, ours: Boxes, theirs: Boxes) -> None:
-    """The same boxes in the same order, but for the order among equal scores."""
+    """The same boxes in the same order, except among equal scores."""
     worst = 0.0
     for i in range(len(theirs.boxes)):
         tied = np.abs(ours.scores - theirs.scores[i]) <= TENSOR
@@ -285,7 +285,7 @@ def test_masks(detector, features):
 
 
 def assert_same_masks(stage: str, instances, bits: np.ndarray) -> None:
-    """Equal but for pixels whose probability is within 1e-4 of 0.5."""
+    """Equal except for pixels whose probability is within 1e-4 of 0.5."""
     size = instances.image_size
     expected = np.unpackbits(bits, axis=1, count=size[0] * size[1]).reshape(-1, *size).astype(bool)
     differing = 0

@@ -69,7 +69,7 @@ def test_mask_targets(masks, frames):
     theirs = frames.crop_and_resize(boxes, (28, 28), inds).to_ndarray()
     # mmdet samples each cell of the grid several times where cells are larger than pixels
     assert (ours != theirs).mean() < 0.02
-    assert ours[2].sum() >= 28 * 28 - 4  # but for the corners
+    assert ours[2].sum() >= 28 * 28 - 4  # except for the corners
 
 
 def test_rotation_by_a_right_angle_moves_pixels_exactly(masks):

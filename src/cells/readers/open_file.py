@@ -28,7 +28,7 @@ def open_volume(path: str | Path) -> Volume:
         raise InputError(f"{path}: empty image file; copy it again")
     with path.open("rb") as file:
         if file.read(len(MACOS_NOTES)) == MACOS_NOTES:
-            raise InputError(f"{path}: no image but what macOS notes about one; delete it")
+            raise InputError(f"{path}: not an image, only what macOS notes about one; delete it")
     suffix = path.suffix.lower()
     if suffix in OPENERS:
         return open_microscope_file(path)

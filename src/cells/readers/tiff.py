@@ -118,7 +118,7 @@ def _samples(read: Reader, samples: slice | int) -> Reader:
 def _samples_as_channels(
     lengths: Mapping[str, int], read: Reader, count: int
 ) -> tuple[dict[str, int], Reader]:
-    """Grey values stored side by side that are no colours: the channels of the image."""
+    """Grey values stored side by side that are not colours: the channels of the image."""
 
     def read_channel(index: Mapping[str, int], window: Window) -> np.ndarray:
         return _samples(read, index.get("C", 0))(index, window)
