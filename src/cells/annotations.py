@@ -149,14 +149,15 @@ def load_annotations(
 
 def read_coco(path: Path) -> dict:
     remedy = "give a COCO instance annotation file (see README, 'Your own data')"
-    coco = read_json(path, str(path), remedy, "annotation file")
+    content = read_json(path, str(path), remedy, "annotation file")
+    coco: dict = content if isinstance(content, dict) else {}
     keys = {
         "images": {"id", "file_name", "width", "height"},
         "annotations": set(),
         "categories": {"id", "name"},
     }
     for key, fields in keys.items():
-        rows = coco.get(key) if isinstance(coco, dict) else None
+        rows = coco.get(key)
         if not isinstance(rows, list):
             raise InputError(f"{path}: no list '{key}' in it; {remedy}")
         for row in rows:
@@ -184,11 +185,11 @@ def _check_values(coco: dict) -> None:
         if not _is_id(image["id"]):
             raise ValueError(f"{where}: the id {image['id']!r:.40} is neither a number nor a text")
         if not isinstance(image["file_name"], str) or not image["file_name"].strip():
-            raise ValueError(f"{where}: the file_name {image['file_name']!r:.40} is no name")
+            raise ValueError(f"{where}: the file_name {image['file_name']!r:.40} is not a name")
         for side in ("width", "height"):
             value = image[side]
             if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
-                raise ValueError(f"{where}: the {side} {value!r:.40} is no whole number")
+                raise ValueError(f"{where}: the {side} {value!r:.40} is not a whole number")
             if not 1 <= value <= LARGEST_SIDE:
                 raise ValueError(f"{where}: the {side} {value!r:.40} is out of range")
             image[side] = int(value)
@@ -197,7 +198,7 @@ def _check_values(coco: dict) -> None:
         if not _is_id(category["id"]):
             raise ValueError(f"{where}: the id {category['id']!r:.40} is neither number nor text")
         if not isinstance(category["name"], str) or not category["name"].strip():
-            raise ValueError(f"{where}: the name {category['name']!r:.40} is no text")
+            raise ValueError(f"{where}: the name {category['name']!r:.40} is not a text")
     if len({isinstance(category["id"], str) for category in coco["categories"]}) > 1:
         raise ValueError("'categories' has ids of both kinds, numbers and texts")
     for annotation in coco["annotations"]:

@@ -167,8 +167,9 @@ def _checked(row: dict, record: AnnotatedImage) -> tuple[float, np.ndarray, dict
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) <= LARGEST  # NaN is not, either
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= LARGEST  # NaN is not, either
 
 
 class LabelImages:
