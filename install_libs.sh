@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Install everything into the active Python (3.11, 3.12 or 3.13). Nothing is compiled, and the same
-# serves with and without a GPU. Run it again at any time: it does only what is missing.
+# Install everything into the active Python (3.11 or 3.12). Nothing is compiled, and the same serves with
+# and without a GPU. Run it again at any time: it does only what is missing.
 #
 #   bash install_libs.sh
 #   PYTHON=python3.12 bash install_libs.sh      another interpreter
@@ -22,9 +22,9 @@ find_python() {
         ! runs python && runs python3 && PYTHON=python3
     fi
     runs "$PYTHON" || fail "no '$PYTHON' that runs; activate an environment or set PYTHON=/path/to/python3.12"
-    runs "$PYTHON" 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
+    runs "$PYTHON" 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' ||
         fail "$(command -v "$PYTHON") is Python $("$PYTHON" -c 'import sys; print(sys.version.split()[0])')," \
-            "but 3.11, 3.12 or 3.13 is needed: python3.12 -m venv .venv && source .venv/bin/activate," \
+            "but 3.11 or 3.12 is needed: python3.12 -m venv .venv && source .venv/bin/activate," \
             "then run this again"
     runs "$PYTHON" 'import os, sys, sysconfig as s
 sys.exit(sys.prefix == sys.base_prefix and os.path.exists(s.get_path("stdlib") + "/EXTERNALLY-MANAGED"))' ||
@@ -81,8 +81,9 @@ main() {
     fi
     if [[ $missing == *mmcv-full==* ]]; then
         echo "Installing mmcv-full without its operators, for which torchvision stands in ..."
-        # Built where there is no torch it is pure Python. Its setup needs the setuptools pinned here;
-        # newer versions of pip take the second variable. A compiled one that pip has kept may not fit.
+        # Built where there is no torch, it is pure Python. Its setup needs the setuptools pinned here
+        # (newer versions of pip take the second variable), and fails on Python 3.13. Nothing is taken
+        # from pip's cache, where a compiled one may lie.
         PIP_CONSTRAINT=requirements.txt PIP_BUILD_CONSTRAINT=requirements.txt \
             pip_install --no-deps --no-cache-dir "$(grep '^mmcv-full==' requirements.txt)"
     fi

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from cells.instances import Instances
 
@@ -15,6 +16,20 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "tests" / "configs"
 DATA = ROOT / "tests" / "data"
 CLASS_NAMES = ("disc", "box", "bar")
+
+# for tests of what runs on GPUs, too
+on_each_device = pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=pytest.mark.skipif(
+                "not __import__('torch').cuda.is_available()", reason="no GPU"
+            ),
+        ),
+    ],
+)
 
 
 def assert_one_line_error(done: subprocess.CompletedProcess, *parts: str) -> None:

@@ -109,22 +109,25 @@ class ProbabilityBBoxHead(ConvFCBBoxHead):
 
 @IOU_CALCULATORS.register_module()
 class BlockedBboxOverlaps2D(BboxOverlaps2D):
-    """mmdet's box IoU with temporaries that fit into the cache of a CPU.
+    """mmdet's box IoU with small temporaries.
 
-    Matching 65,000 anchors to 150 cells the plain way writes ten arrays of 40 MB, which takes
-    longer than the backbone of a slim model.
+    Matching 65,000 anchors to 150 cells the plain way writes ten arrays of 40 MB, which on a CPU
+    takes longer than the backbone of a slim model. Matching a million anchors to 500 cells takes
+    36 bytes a pair, 19 GB, the result itself 2 GB.
     """
 
-    BLOCK = 2**16  # pairs at a time
+    BLOCK = 2**16  # pairs at a time, whose temporaries fit into the cache of a CPU
+    GPU_BLOCK = 2**24  # 0.2 GB of temporaries, and few kernels
 
     def __call__(self, bboxes1, bboxes2, mode="iou", is_aligned=False):
         """IoU, or share of the first box ("iof"), of every pair: float [N, M]; else mmdet's own."""
-        if mode not in ("iou", "iof") or is_aligned or bboxes1.is_cuda:
+        if mode not in ("iou", "iof") or is_aligned:
             return super().__call__(bboxes1, bboxes2, mode, is_aligned)
+        block = self.GPU_BLOCK if bboxes1.is_cuda else self.BLOCK
         x1, y1, x2, y2 = bboxes2[:, :4].t().contiguous()
         area = (x2 - x1) * (y2 - y1)
         iou = bboxes1.new_empty(len(bboxes1), len(bboxes2))
-        step = max(1, self.BLOCK // max(1, len(bboxes2)))
+        step = max(1, block // max(1, len(bboxes2)))
         for boxes, out in zip(bboxes1.split(step), iou.split(step), strict=True):
             left, top, right, bottom = (column[:, None] for column in boxes[:, :4].unbind(1))
             torch.minimum(right, x2, out=out).sub_(torch.maximum(left, x1)).clamp_(min=0)
@@ -140,13 +143,16 @@ class BlockedBboxOverlaps2D(BboxOverlaps2D):
 def split_attention(module: SplitAttentionConv2d, x: torch.Tensor) -> torch.Tensor:
     """`forward` of mmdet's split attention without its sums over a dimension of two.
 
-    Those take half of the time of a ResNeSt in bfloat16 on a CPU.
+    Those take half of the time of a ResNeSt in bfloat16 on a CPU. The answer has the dtype that the
+    convolutions compute in: under autocast a GPU's softmax answers in float32, which would carry
+    over to the large maps.
     """
     x = module.relu(module.norm0(module.conv(x)))
     splits = x.chunk(module.radix, dim=1)
     pooled = sum(x.mean(dim=(2, 3), keepdim=True).chunk(module.radix, dim=1))
     attention = module.fc2(module.relu(module.norm1(module.fc1(pooled))))
-    weights = module.rsoftmax(attention).view(len(x), -1, 1, 1).chunk(module.radix, dim=1)
+    weights = module.rsoftmax(attention).to(x.dtype).view(len(x), -1, 1, 1)
+    weights = weights.chunk(module.radix, dim=1)
     out = splits[0] * weights[0]
     for split, weight in zip(splits[1:], weights[1:], strict=True):
         out.addcmul_(split, weight)

@@ -1,8 +1,8 @@
 """Training: model, weights to start from, and mmcv's runner.
 
 The runner, schedule, optimizer and log hooks are mmcv's; what is added here makes a run
-reproducible (a resumed one continues to the same weights), distributes it through torch's own
-DistributedDataParallel, and makes its checkpoints plain data.
+reproducible (on a CPU a resumed one continues to the same weights), distributes it through torch's
+own DistributedDataParallel, and makes its checkpoints plain data.
 """
 
 from __future__ import annotations

@@ -113,6 +113,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
     warnings.filterwarnings("ignore", message="On January 1, 2023, MMCV will release")
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    warnings.filterwarnings("ignore", message="invalid escape sequence")  # mmdet on Python 3.12
     warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 

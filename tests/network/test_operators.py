@@ -12,17 +12,13 @@ from network.operators import EXTENSION, put_in_place
 import mmcv.ops
 import pytest
 import torch
+from helpers import on_each_device
 from mmcv.ops import ModulatedDeformConv2dPack, modulated_deform_conv2d, nms, roi_align
 from torch.nn import functional as F
 
 from network.deformable import PortableDCNv2
 
 COMPILED = hasattr(sys.modules[EXTENSION], "__file__")
-DEVICES = [
-    "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")),
-]
-on_each_device = pytest.mark.parametrize("device", DEVICES)
 without_compiled_ones = pytest.mark.skipif(COMPILED, reason="mmcv-full is compiled here")
 
 
