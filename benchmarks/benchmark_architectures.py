@@ -1,7 +1,7 @@
 """Whether each architecture learns: a few hundred iterations on small images, then all together.
 
     python benchmarks/benchmark_architectures.py
-    python benchmarks/benchmark_architectures.py --iterations 200 --configs tests/configs/tiny_swin.py
+    python benchmarks/benchmark_architectures.py --configs tests/configs/tiny_swin.py
 
 Trains the tests' tiny variant of each model of the solution, from random weights, through
 `train_cis.py`, on the tests' images of discs, boxes and bars. Prints the loss at the beginning and
