@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ from utils.script import InputError, quiet_libraries, run_script
 # Options that an image's labels do not depend on; models count by their content.
 NOT_OF_THE_LABELS = {
     *("image_dir", "train_image_dir", "annotation_dir", "out_dir", "fold", "weights", "threads"),
-    *("device", "compile", "least_cells", "least_mean_score"),
+    *("device", "compile", "least_cells", "least_mean_score", "show_dir"),
     *("second_level_model", "second_level_features"),
 }
 
@@ -97,6 +98,7 @@ def parse_args() -> argparse.Namespace:
         help="let the second-level model decide (default: the bundled one, which belongs to the "
         "bundled models)",
     )
+    add("--show_dir", help="folder for pictures of sure and unsure cells, to be looked at")
     add_second_level_arguments(parser)
     add_prediction_options(parser)
     add_compute_options(parser)
@@ -121,6 +123,8 @@ def main(args: argparse.Namespace) -> None:
     print_summary(used, {name: reason for name, reason in left_out.items() if reason})
     if not used:
         raise InputError("--image_dir: no image with labels; see above, and --help", problems)
+    if args.show_dir:
+        write_pictures(Path(args.show_dir), images, used, args.train_image_dir)
     made_with.update(least_cells=args.least_cells, least_mean_score=args.least_mean_score)
     with atomic_path(targets["valid"]) as temporary:
         shutil.copyfile(sources["valid"], temporary)
@@ -243,6 +247,21 @@ def one_line(path: Path, error: Exception) -> str:
     """What went wrong with an image."""
     text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     return " ".join((text if str(path) in text else f"{path}: {text}").split())
+
+
+def write_pictures(
+    show_dir: Path, images: Sequence[Path], used: dict[str, dict], image_dir: str
+) -> None:
+    """A picture of each image that is trained on, named by its file name."""
+    from cells.exports.picture import write_picture
+    from cells.images import read_image
+    from training.pseudo_labels import draw_part
+
+    for path in images:
+        name = file_name(path, image_dir)
+        if name in used:
+            picture = draw_part(read_image(path), used[name])
+            write_picture(show_dir / (re.sub(r"[^\w.-]", "_", name) + ".png"), picture)
 
 
 def print_summary(used: dict[str, dict], left_out: dict[str, str]) -> None:

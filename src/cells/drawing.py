@@ -14,6 +14,7 @@ from cells.masks import binary_crops, find_outlines, window_of
 FILL_OPACITY = 0.25
 MIN_SHORT_SIDE = 1000  # smaller images are enlarged, so that contours and scores stay legible
 MAX_ZOOM = 8
+MAX_OUTLINE_ZOOM = 16  # without scores to be read
 LEGEND_HEIGHT = 32  # pixels
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_HEIGHT = 22  # pixels of a capital letter at font scale 1
@@ -73,6 +74,34 @@ def draw_outline(
     # OpenCV draws smooth lines evenly only from pixel to pixel
     outlines = find_outlines(crop, offset, all_points=True)
     cv2.drawContours(canvas, outlines, -1, color, thickness, cv2.LINE_AA)
+
+
+def draw_groups(
+    image: np.ndarray,
+    title: str,
+    groups: Sequence[tuple[str, tuple[int, int, int], Sequence[tuple]]],
+) -> np.ndarray:
+    """Outlines of groups of masks, each in a colour of its own, and a legend that counts them.
+
+    Args:
+        image: uint8 [height, width, 3], BGR.
+        title: begins the legend.
+        groups: name, BGR colour, and masks [h, w] with the places x, y of their top left pixels.
+            Later ones are drawn over earlier ones.
+
+    Returns:
+        uint8 BGR picture with the legend below, enlarged by a whole factor where the image is
+        small.
+    """
+    zoom = min(-(-MIN_SHORT_SIDE // min(image.shape[:2])), MAX_OUTLINE_ZOOM)
+    canvas = cv2.resize(stretch_contrast(image), None, fx=zoom, fy=zoom)
+    for _, color, crops in groups:
+        for crop, offset in crops:
+            if crop.size:
+                origin = int(offset[0]) * zoom, int(offset[1]) * zoom
+                draw_outline(canvas, enlarge(crop, zoom), origin, color, zoom)
+    parts = [(f"{len(crops)} {name}", color) for name, color, crops in groups[::-1]]
+    return np.vstack([canvas, legend(canvas.shape[1], title, parts)])
 
 
 def legend(width: int, title: str, parts: Sequence[tuple[str, tuple[int, int, int]]]) -> np.ndarray:

@@ -7,11 +7,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from cells.annotations import AnnotatedImage
-from cells.drawing import MIN_SHORT_SIDE, draw_outline, enlarge, legend, stretch_contrast
+from cells.drawing import draw_groups
 from cells.exports.picture import write_picture
 from cells.instances import Instances
 from cells.masks import binary_crops
@@ -22,7 +21,6 @@ from utils.files import atomic_path
 
 # BGR of Okabe and Ito's palette, which colour-blind people can tell apart
 TRUE_POSITIVE, FALSE_POSITIVE, MISS = (115, 158, 0), (0, 94, 213), (66, 228, 240)
-MAX_ZOOM = 16
 
 
 def write_error_picture(
@@ -67,16 +65,7 @@ def draw_errors(
         ("false", FALSE_POSITIVE, _select(predicted, ~found & comparison.counted)),
         ("found", TRUE_POSITIVE, _select(predicted, found & comparison.counted)),
     ]
-    zoom = min(-(-MIN_SHORT_SIDE // min(image.shape[:2])), MAX_ZOOM)
-    canvas = cv2.resize(stretch_contrast(image), None, fx=zoom, fy=zoom)
-    for _, color, crops in groups:
-        for crop, offset in crops:
-            if crop.size:
-                origin = int(offset[0]) * zoom, int(offset[1]) * zoom
-                draw_outline(canvas, enlarge(crop, zoom), origin, color, zoom)
-    parts = [(f"{len(crops)} {name}", color) for name, color, crops in groups[::-1]]
-    title = f"AP {comparison.score().ap:.3f}"
-    return np.vstack([canvas, legend(canvas.shape[1], title, parts)])
+    return draw_groups(image, f"AP {comparison.score().ap:.3f}", groups)
 
 
 def plot_precision_recall(path: Path, curves: Sequence[ImageCurve]) -> None:

@@ -14,12 +14,15 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from cells.annotations import check_same_classes
+from cells.drawing import draw_groups
 from cells.instances import Instances
-from cells.rle import to_rles
+from cells.rle import rle_crop, to_rles
 from network.tiling import TiledEnsemble
 from utils.files import sha256
 from utils.script import InputError
 
+# BGR of Okabe and Ito's palette, which colour-blind people can tell apart
+SURE, UNSURE = (115, 158, 0), (66, 228, 240)
 LEAST_IOU = 0.5  # that the second level predicts for a cell that the models are sure of
 
 Rescore = Callable[[Instances, np.ndarray], Instances]
@@ -115,6 +118,15 @@ def _rows(instances: Instances, class_names: Sequence[str], crowd: int) -> list[
             instances.labels, to_rles(instances), instances.scores, strict=True
         )
     ]
+
+
+def draw_part(image: np.ndarray, part: dict) -> np.ndarray:
+    """Picture of an image, uint8 BGR, with its sure and its unsure cells, from `as_part`."""
+    crops = [[], []]
+    for row in part["annotations"]:
+        crops[row["iscrowd"]].append(rle_crop(row["segmentation"]))
+    groups = [("unsure", UNSURE, crops[1]), ("sure", SURE, crops[0])]
+    return draw_groups(image, "pseudo labels:", groups)
 
 
 def reason_to_leave_out(part: dict, least_cells: int, least_mean_score: float) -> str | None:

@@ -89,7 +89,8 @@ def test_a_round_trains_as_it_is(run, data, untrained, tmp_path):
 
 def test_killed_and_started_again_it_finishes_once(make, data, untrained, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    make(data, untrained(), whole)
+    make(data, untrained(), whole, "--show_dir", tmp_path / "pictures")
+    assert len(list((tmp_path / "pictures").glob("unlabelled_new_train*.png"))) == 5
     command = [sys.executable, "src/make_pseudo_labels.py"]
     command += map(str, arguments(data, untrained(), parts))
     with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:

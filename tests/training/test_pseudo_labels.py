@@ -10,13 +10,17 @@ import pytest
 from helpers import full_frames
 
 from cells.annotations import load_annotations
+from cells.drawing import LEGEND_HEIGHT
 from cells.instances import Candidates, Instances
 from training.pseudo_labels import (
+    SURE,
+    UNSURE,
     Rules,
     annotated_already,
     as_part,
     check_classes,
     check_places,
+    draw_part,
     find_labels,
     next_round,
     reason_to_leave_out,
@@ -131,6 +135,16 @@ def test_a_later_round_replaces_pseudo_labels_of_the_same_images():
     second = next_round(first, {"b.png": better}, {})
     assert [image["id"] for image in second["images"]] == ["a", "c.png", "b.png"]
     assert len({row["id"] for row in second["annotations"]}) == len(second["annotations"]) == 4
+
+
+def test_a_picture_shows_sure_and_unsure_cells():
+    part = as_part(find_labels(KnownEnsemble((0.9, 0.5, 0.6)), IMAGE, Rules({})), NAMES)
+    picture = draw_part(IMAGE, part)
+    colours = {tuple(pixel) for pixel in picture.reshape(-1, 3).tolist()}
+    assert {SURE, UNSURE} <= colours
+    only_sure = {**part, "annotations": [r for r in part["annotations"] if not r["iscrowd"]]}
+    drawn = draw_part(IMAGE, only_sure)[:-LEGEND_HEIGHT].reshape(-1, 3)
+    assert UNSURE not in {tuple(pixel) for pixel in drawn.tolist()}
 
 
 def test_images_with_few_or_doubtful_cells_are_left_out():
