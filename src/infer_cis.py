@@ -45,11 +45,9 @@ if TYPE_CHECKING:
 
     from cells.images import CellImage
     from cells.instances import Instances
-    from network.detector import NetworkInput
-    from network.ensemble import Detections, Ensemble
+    from network.tiling import Detected, Prepared, TiledEnsemble
     from second_level.model import SecondLevel
 
-GPU_BATCH = 4  # images of one size that a GPU sees at once
 # Options that do not change what is found in an image, or that are recorded by their content.
 NEUTRAL = (
     "image recursive out_dir save skip_existing shard device threads compile verbose weights "
@@ -142,7 +140,7 @@ def plane_choice(args: argparse.Namespace) -> PlaneChoice:
 def describe(
     args: argparse.Namespace,
     models: Sequence[tuple[str, str]],
-    ensemble: Ensemble,
+    ensemble: TiledEnsemble,
     second_level: str | None,
 ) -> dict[str, object]:
     """How the results are made, for run.json; `settings` is what decides them.
@@ -172,6 +170,7 @@ def describe(
             "class_names": list(ensemble.class_names),
             "thresholds": asdict(ensemble.post_processing),
             "inference": [detector.inference for detector in detectors],
+            "image_scale": ensemble.tiling.image_scale,
             "options": options,
         },
     }
@@ -179,7 +178,7 @@ def describe(
 
 def segment_share(
     args: argparse.Namespace,
-    ensemble: Ensemble,
+    ensemble: TiledEnsemble,
     second_level: SecondLevel | None,
     images: list[PlannedImage],
     records: Records,
@@ -229,13 +228,13 @@ class Loaded:
     """An image on its way: what was read, and the seconds that it took so far."""
 
     image: CellImage
-    prepared: list[NetworkInput]
+    prepared: Prepared
     digest: str
     seconds: float
 
 
 def segment_files(
-    ensemble: Ensemble,
+    ensemble: TiledEnsemble,
     second_level: SecondLevel | None,
     images: list[PlannedImage],
     args: argparse.Namespace,
@@ -247,11 +246,11 @@ def segment_files(
     Yields:
         Each image with the future of a summary.
     """
-    from cells.drawing import draw_instances
     from cells.exports.picture import write_picture
     from cells.exports.segmented import SegmentedImage
     from cells.exports.writers import WRITERS
     from cells.images import ImageOptions, ImageSource, open_image
+    from cells.overview import draw_picture
     from runs.summary import summary_row
     from utils.files import sha256
     from utils.stages import process
@@ -265,30 +264,28 @@ def segment_files(
         start = time.perf_counter()
         with timer.stage("read"):
             image = open_image(ImageSource(planned.path, planned.plane), rule, options)
-            pixels = image.pixels
             digest = sha256(planned.path)
-        prepared = ensemble.prepare(pixels, timer)
+        prepared = ensemble.prepare(image, timer)
         return Loaded(image, prepared, digest, time.perf_counter() - start)
 
-    def compute(batch: Sequence[Loaded]) -> list[Detections]:
+    def compute(batch: Sequence[Loaded]) -> list[Detected]:
         start = time.perf_counter()
         detections = ensemble.detect([loaded.prepared for loaded in batch], timer)
         for loaded in batch:
             loaded.seconds += (time.perf_counter() - start) / len(batch)
         return detections
 
-    def finish(planned: PlannedImage, loaded: Loaded, detections: Detections) -> str:
+    def finish(planned: PlannedImage, loaded: Loaded, detections: Detected) -> str:
         start = time.perf_counter()
-        pixels = loaded.image.pixels
         instances = ensemble.finish(detections, timer)
         if second_level:
             with timer.stage("2nd level"):
-                instances = second_level.rescore(instances, pixels)
+                instances = ensemble.rescored(second_level.rescore, instances, loaded.image)
         with timer.stage("write"):
             segmented = SegmentedImage(
                 planned.name,
                 planned.file_name,
-                pixels,
+                None,
                 instances,
                 ensemble.class_names,
                 loaded.image,
@@ -296,13 +293,14 @@ def segment_files(
             records.start(planned, loaded.digest)
             for name, path in planned.files.items():
                 WRITERS[name](path, segmented)
-            write_picture(planned.picture, draw_instances(pixels, instances))
+            write_picture(planned.picture, draw_picture(loaded.image, instances))
         seconds = loaded.seconds + time.perf_counter() - start
         records.finish(planned, loaded.digest, summary_row(segmented, seconds))
-        notes = "".join(f"\n  note: {note}" for note in loaded.image.notes)
-        return f"{planned.picture}: {summary(instances, ensemble.class_names)}{notes}"
+        notes = [*loaded.image.notes, *ensemble.notes(instances)]
+        told = "".join(f"\n  note: {note}" for note in notes)
+        return f"{planned.picture}: {summary(instances, ensemble.class_names)}{told}"
 
-    batch_size = GPU_BATCH if ensemble.device.type == "cuda" else 1
+    batch_size = ensemble.batch_size
     return process(images, load, compute, finish, lambda loaded: loaded.image.shape, batch_size)
 
 

@@ -19,12 +19,16 @@ from cells.pictures import ArrayPicture, Picture
 from network.detector import NetworkInput
 from network.ensemble import Detections, Ensemble
 from network.merging import PostProcessing
-from network.scale import training_field
+from network.scale import cell_diameters, training_field
+from network.scale_check import scale_warning
 from network.seams import TileCells, join_tiles
 from network.tiles import Tile, by_tile, moved, tile_grid
 from utils.stages import StageTimer, process
 
 GPU_BATCH = 4  # tiles or images of one size that a GPU sees at once
+
+# What the networks found in an image: in its only tile, or, already put together, in several.
+Detected = Detections | Candidates
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ class TiledEnsemble:
 
     def detect(
         self, images: Sequence[Prepared], timer: StageTimer, least_score: float = math.inf
-    ) -> list[Detections | Candidates]:
+    ) -> list[Detected]:
         """Run the networks.
 
         Args:
@@ -150,15 +154,22 @@ class TiledEnsemble:
             return [self._detect_tiles(image, timer, least_score) for image in images]
         return self.ensemble.detect([image.inputs for image in images], timer, least_score)
 
-    def finish(self, found: Detections | Candidates, timer: StageTimer) -> Instances:
+    def finish(self, found: Detected, timer: StageTimer) -> Instances:
         """The instances of an image, highest score first."""
         return self._candidates(found, timer).kept
 
-    def _candidates(self, found: Detections | Candidates, timer: StageTimer) -> Candidates:
+    def _candidates(self, found: Detected, timer: StageTimer) -> Candidates:
         if isinstance(found, Candidates):
             return found  # tiles are finished one by one
         instances = self.ensemble.finish(found, timer)
         return Candidates(instances, found.deciding_class, found.threshold)
+
+    def notes(self, instances: Instances) -> list[str]:
+        """What the user should know about the scale, from what was found in an image."""
+        inference = self.views[0].detector.inference
+        known = cell_diameters(inference, self.class_names)
+        warning = scale_warning(instances, self.class_names, known, self.tiling.image_scale)
+        return [warning] if warning else []
 
     def rescored(
         self,

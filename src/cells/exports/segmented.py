@@ -20,7 +20,7 @@ class SegmentedImage:
     Attributes:
         name: stem of its results, unique in a run.
         file_name: the image file, relative to the folder that was segmented, with suffix and "/".
-        image: uint8 [height, width, 3], BGR, as the models saw it.
+        image: uint8 [height, width, 3], BGR, as the models saw it; None where there is `source`.
         instances: N instances, best first.
         class_names: by label.
         source: the image in its file, with raw values of every channel, which are measured; None
@@ -29,7 +29,7 @@ class SegmentedImage:
 
     name: str
     file_name: str
-    image: np.ndarray
+    image: np.ndarray | None
     instances: Instances
     class_names: Sequence[str]
     source: CellImage | None = None
@@ -48,6 +48,7 @@ class SegmentedImage:
         """Values of a window to measure, [y1 - y0, x1 - x0, channels]."""
         if self.source:
             return self.source.read_window(y0, y1, x0, x1)
+        assert self.image is not None
         return self.image[y0:y1, x0:x1].mean(axis=2, keepdims=True)
 
     @cached_property
