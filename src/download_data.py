@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
 
 def unpack_data(archive: Path, folder: Path) -> None:
     """Unpack images or annotations."""
-    from published.download_archives import unpack
+    from published.contents import unpack
 
     unpack(archive, folder, "train/*" if folder.name == "images" else "annotations_*.json")
 

@@ -73,7 +73,9 @@ def main(args: argparse.Namespace) -> int:
     downloads = [*DOWNLOADS, LIVECELL] if args.livecell else DOWNLOADS
     failures = obtain_all(downloads, f"{FOLDER}/downloads.json", convert, args)
     if not failures:
-        write_pairing(SECOND_LEVEL, hash_weights(PUBLISHED_MODELS))
+        root = Path(args.root)
+        weights = hash_weights([str(root / path) for path in PUBLISHED_MODELS])
+        write_pairing(root / SECOND_LEVEL, weights)
     return 1 if failures else 0
 
 

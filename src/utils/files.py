@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -107,3 +108,13 @@ def sha256(path: str | Path) -> str:
             with open(file, "rb") as stream:
                 hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()
+
+
+def check_space(path: Path, needed: int) -> None:
+    """Raise an `InputError` unless `needed` more bytes fit beside `path`."""
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise InputError(
+            f"{path}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free; make room "
+            "and run this again"
+        )

@@ -91,8 +91,7 @@ def convert(path: Path, _out: Path) -> None:
 
 def unpack_archive(path: Path, out: Path) -> None:
     """What download_data.py does with an archive that has come."""
-    from published.download_archives import unpack
-    from published.download_checks import find_damage
+    from published.contents import find_damage, unpack
     from utils.script import InputError
 
     damage = find_damage(path)
