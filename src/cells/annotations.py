@@ -47,7 +47,12 @@ class AnnotatedImage:
     @property
     def cell_rles(self) -> list[dict]:
         """RLEs of the single cells, without crowd regions."""
-        return [rle for rle, crowd in zip(self.rles, self.iscrowd, strict=True) if not crowd]
+        return [self.rles[i] for i in np.flatnonzero(~self.iscrowd)]
+
+    @property
+    def crowd_rles(self) -> list[dict]:
+        """RLEs of the crowd regions."""
+        return [self.rles[i] for i in np.flatnonzero(self.iscrowd)]
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def iou_with_label_image(labels: np.ndarray, count: int, rles: Sequence[dict]) -
 
 
 def compare(
-    labels: np.ndarray, count: int, rles: Sequence[dict], iscrowd: np.ndarray | None = None
+    labels: np.ndarray, count: int, cells: Sequence[dict], crowds: Sequence[dict] = ()
 ) -> Comparison:
     """Compare non-overlapping predictions with the true masks of one image.
 
@@ -97,14 +97,12 @@ def compare(
     Args:
         labels: int32 [height, width], see `masks.label_image`.
         count: number of predictions, those without pixels included.
-        rles: true masks, none of them empty.
-        iscrowd: bool, one for each true mask; default none.
+        cells: RLEs of the true cells, none of them empty.
+        crowds: RLEs of crowd regions.
     """
-    crowd = np.zeros(len(rles), bool) if iscrowd is None else iscrowd
-    cells = [rle for rle, is_crowd in zip(rles, crowd, strict=True) if not is_crowd]
     counted = np.ones(count, bool)
-    if crowd.any():
-        regions = coco_mask.merge([r for r, c in zip(rles, crowd, strict=True) if c])
+    if crowds:
+        regions = coco_mask.merge(list(crowds))
         inside = np.bincount(labels[coco_mask.decode(regions).astype(bool)], minlength=count + 1)
         areas = np.bincount(labels.ravel(), minlength=count + 1)
         counted = ~(inside > 0.5 * areas)[1:]
@@ -112,7 +110,7 @@ def compare(
 
 
 def score_image(
-    labels: np.ndarray, count: int, rles: Sequence[dict], iscrowd: np.ndarray | None = None
+    labels: np.ndarray, count: int, cells: Sequence[dict], crowds: Sequence[dict] = ()
 ) -> ImageScore:
     """TP, FP and FN of one image; the arguments are those of `compare`.
 
@@ -121,7 +119,7 @@ def score_image(
     truths that no prediction matches (the scoring code of the 2018 Data Science Bowl, which the
     competition uses). Predictions in crowd regions count as neither.
     """
-    return compare(labels, count, rles, iscrowd).score()
+    return compare(labels, count, cells, crowds).score()
 
 
 def count_matches(iou: np.ndarray) -> ImageScore:
@@ -185,7 +183,8 @@ class ImageResult:
 
 def compare_instances(instances: Instances, record: AnnotatedImage) -> Comparison:
     """Resolve the overlaps of the predictions and compare them with the truth."""
-    return compare(label_image(instances), len(instances), record.rles, record.iscrowd)
+    labels = label_image(instances)
+    return compare(labels, len(instances), record.cell_rles, record.crowd_rles)
 
 
 def image_result(record: AnnotatedImage, comparison: Comparison) -> ImageResult:

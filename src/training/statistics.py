@@ -29,12 +29,7 @@ def describe_data(
         mean, std = grey_statistics(records)
         inference.update(pixel_mean=mean, pixel_std=std)
     size = np.median([record.image_size for record in records], axis=0).round().astype(int)
-    cells = [
-        rle
-        for record in records
-        for rle, crowd in zip(record.rles, record.iscrowd, strict=True)
-        if not crowd
-    ]
+    cells = [rle for record in records for rle in record.cell_rles]
     labels = [record.labels[~record.iscrowd] for record in records]
     diameters = median_diameters(rle_areas(cells), np.concatenate(labels), class_names)
     return with_training_scale(inference, size.tolist(), diameters)

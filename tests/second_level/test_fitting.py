@@ -11,8 +11,7 @@ from helpers import CLASS_NAMES
 from second_level_data import predictions_of, truth_of, write_all
 
 from cells.instances import Instances
-from cells.masks import label_image
-from evaluation.metrics import compare
+from evaluation.metrics import compare_instances
 from second_level.features.table import FEATURE_NAMES
 from second_level.fitting import (
     Settings,
@@ -83,9 +82,7 @@ def test_training_set_and_sweep(folder):
         for i in parts[0]:
             instances = read_predictions(data.paths[i]).instances
             left = apply_iou(instances, predicted[data.image_of == i], threshold)
-            record = data.records[i]
-            truth = record.rles, record.iscrowd
-            scores.append(compare(label_image(left), len(left), *truth).score().ap)
+            scores.append(compare_instances(left, data.records[i]).score().ap)
         assert row["mAP"] == pytest.approx(np.mean(scores))
         assert row["gain"] == pytest.approx(np.mean(scores) - before)
     assert table["gain"][0.3] > 0.2

@@ -15,8 +15,7 @@ from second_level_data import one_instance, predictions_of, truth_of
 
 from cells.images import read_image
 from cells.instances import Instances
-from cells.masks import label_image
-from evaluation.metrics import compare
+from evaluation.metrics import compare_instances
 from second_level.model import apply_iou, load_features, load_model, load_second_level, predict_iou
 from second_level.report import write_model
 from utils.paths import BUNDLED_SECOND_LEVEL
@@ -138,7 +137,7 @@ def test_rescoring_puts_the_true_cells_first(model_dir, folder):
     assert len(rescored) == 6 < len(instances)
     assert (np.diff(rescored.scores) <= 0).all()
     assert (rescored.scores >= 0.3).all()
-    comparison = compare(label_image(rescored), len(rescored), record.rles, record.iscrowd)
+    comparison = compare_instances(rescored, record)
     assert comparison.score().ap > 0.9
     keeps_all = replace(second, drop_threshold=0.0)
     assert len(keeps_all.rescore(instances, read_image(record.path))) == 12
