@@ -71,6 +71,11 @@ def parse_args() -> argparse.Namespace:
         "(default: the models' thresholds, or 0.5 with --second_level)",
     )
     add(
+        "--known_class",
+        metavar="CLASS",
+        help="what all cells of these images are, whatever the models call them",
+    )
+    add(
         "--unsure_share",
         type=between(0.0, 1.0),
         default=0.5,
@@ -188,7 +193,10 @@ def label_images(
         ensemble.lower_thresholds(second_level.detection_share)
     check_classes(ensemble.class_names, original)
     least_score = scores_by_class(args.least_score, ensemble.class_names, "--least_score")
-    rules = Rules(least_score, args.unsure_share)
+    if args.known_class not in (None, *ensemble.class_names):
+        names = ", ".join(ensemble.class_names)
+        raise InputError(f"--known_class {args.known_class}: classes are {names}")
+    rules = Rules(least_score, args.unsure_share, args.known_class)
     rescore = partial(ensemble.rescored, second_level.rescore) if second_level else None
     made_with = describe(args, weights)
     store = Parts(Path(args.out_dir) / f"pseudo_labels_{args.fold}", made_with)
@@ -261,7 +269,8 @@ def write_pictures(
         name = file_name(path, image_dir)
         if name in used:
             picture = draw_part(read_image(path), used[name])
-            write_picture(show_dir / (re.sub(r"[^\w.-]", "_", name) + ".png"), picture)
+            flat = re.sub(r"[^\w.-]", "_", name).lstrip("._")  # no hidden file
+            write_picture(show_dir / f"{flat}.png", picture)
 
 
 def print_summary(used: dict[str, dict], left_out: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ regions, one for each: training then neither rewards nor punishes what it finds 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 
 from cells.annotations import check_same_classes
 from cells.drawing import draw_groups
-from cells.instances import Instances
+from cells.instances import Candidates, Instances
 from cells.rle import rle_crop, to_rles
 from network.tiling import TiledEnsemble
 from utils.files import sha256
@@ -35,11 +35,13 @@ class Rules:
     Attributes:
         least_score: of a sure cell, by the class that decides on the image, or `default`; a class
             without entry has the models' own threshold, or `LEAST_IOU` after a second level.
+        known_class: of all cells of the images, whatever the models call them.
         unsure_share: from this share of the least score on, a cell is unsure; 1: no cell is.
     """
 
     least_score: Mapping[str, float]
     unsure_share: float = 0.5
+    known_class: str | None = None
 
     def least(self, name: str, otherwise: float) -> float:
         """Least score of a sure cell in an image on which class `name` decides."""
@@ -69,6 +71,8 @@ def find_labels(
     table = ensemble.post_processing.confidence
     wanted = [*table.values(), *rules.least_score.values()]
     found = ensemble.candidates(image, rules.unsure_share * min(wanted))
+    if rules.known_class is not None:
+        found = _of_class(found, ensemble, rules.known_class)
     name = ensemble.class_names[found.deciding_class]
     if rescore is None:
         least = rules.least(name, found.threshold)
@@ -83,6 +87,14 @@ def find_labels(
         _between(found.instances, rules.unsure_share * found.threshold, found.threshold),
     ]
     return Labels(_between(rescored, least), unsure)
+
+
+def _of_class(found: Candidates, ensemble: TiledEnsemble, name: str) -> Candidates:
+    """The same cells, all of one class, whose threshold then applies."""
+    table, label = ensemble.post_processing.confidence, ensemble.class_names.index(name)
+    labels = np.full_like(found.instances.labels, label)
+    threshold = table.get(name, table["default"])
+    return Candidates(replace(found.instances, labels=labels), label, threshold)
 
 
 def _between(instances: Instances, low: float, high: float = np.inf) -> Instances:

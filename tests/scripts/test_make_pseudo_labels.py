@@ -117,6 +117,7 @@ def test_killed_and_started_again_it_finishes_once(make, data, untrained, tmp_pa
         (("--image_dir", "nowhere"), "--image_dir nowhere: no such"),
         (("--image_dir", "{images}/train*.png"), "--image_dir: all of its images are annotated"),
         (("--least_score", "disk=0.5"), "--least_score disk=0.5: classes are disc, box, bar"),
+        (("--known_class", "disk"), "--known_class disk: classes are disc, box, bar"),
         (("--least_cells", 1000), "--image_dir: no image with labels"),
         (("--weights", "{others}"), r"--weights: its classes \(a, b\)"),
     ],

@@ -76,6 +76,13 @@ def test_the_least_score_of_the_deciding_class_divides(rules, sure, unsure):
     assert scores_of(rows, 1) == unsure
 
 
+def test_a_known_class_replaces_the_models_word_and_brings_its_threshold():
+    rows = labelled((0.9, 0.6, 0.5, 0.4, 0.2), Rules({}, known_class="round"))
+    assert scores_of(rows, 0) == [0.9, 0.6, 0.5]
+    assert scores_of(rows, 1) == [0.4]
+    assert {row["category"] for row in rows} == {"round"}
+
+
 def test_a_second_level_decides_on_what_reaches_the_models_thresholds():
     def rescore(cells: Instances, image: np.ndarray) -> Instances:
         assert cells.scores.tolist() == pytest.approx([0.9, 0.85, 0.82])
