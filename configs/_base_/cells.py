@@ -4,6 +4,13 @@
 inference = dict(
     short_side=1024,  # a training image's short side becomes this many pixels,
     long_side=2000,  # unless its long side would become longer than this; see network/scale.py
+    # How grey values of any file become those that the networks know, see cells/grey.py:
+    # dict(background=128, spread=7.5, background_range=[128, 128], spread_range=[2, 32],
+    #      skewness_range=[-3, 0.3])
+    # 8-bit images keep their values, but for a background or a spread outside of the ranges, which
+    # is brought to their nearest end; deeper images get `background` and `spread`, unless they are
+    # 8-bit images stored in other numbers. None: made from the training images.
+    grey=None,
     pixel_mean=None,  # mean and standard deviation of the grey values, blue green red;
     pixel_std=None,  # None: estimated from the training images
     size_divisor=32,

@@ -52,7 +52,7 @@ def training_pipeline(config: Config) -> list[dict]:
         "RandomIntensity": dict(mean=mean, std=std),
     }
     return [
-        dict(type="LoadCellImage"),
+        dict(type="LoadCellImage", grey=inference.get("grey")),
         dict(type="LoadCellAnnotations"),
         *({**step, **known.get(step["type"], {})} for step in config.augmentation),
         dict(type="Normalize", mean=inference.pixel_mean, std=inference.pixel_std, to_rgb=False),

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cells.annotations import AnnotatedImage
-from cells.images import read_image
+from cells.grey import GreyRule
+from cells.images import read_image, training_rule
 from cells.rle import rle_areas
 from network.scale import median_diameters, with_training_scale
 
-SAMPLE = 64  # images that the grey values are estimated from
+SAMPLE = 64  # images that mean and deviation of the grey values are estimated from
+RULE_SAMPLE = 512  # ... and the range that their background and contrast have
 
 
 def describe_data(
@@ -20,13 +22,18 @@ def describe_data(
     """`inference` of a config, completed by what the training data say.
 
     Args:
-        inference: `pixel_mean` and `pixel_std` are estimated where they are None.
+        inference: `grey` is made from the images where it is not there or None, `pixel_mean` and
+            `pixel_std` are estimated where they are None.
         records: training images, at least one.
         class_names: by label.
     """
     inference = dict(inference)
+    if not inference.get("grey"):
+        step = max(1, len(records) // RULE_SAMPLE)
+        rule = training_rule([record.path for record in records[::step]])
+        inference["grey"] = rule.to_dict()
     if inference["pixel_mean"] is None or inference["pixel_std"] is None:
-        mean, std = grey_statistics(records)
+        mean, std = grey_statistics(records, GreyRule.from_dict(inference["grey"]))
         inference.update(pixel_mean=mean, pixel_std=std)
     size = np.median([record.image_size for record in records], axis=0).round().astype(int)
     cells = [rle for record in records for rle in record.cell_rles]
@@ -35,13 +42,15 @@ def describe_data(
     return with_training_scale(inference, size.tolist(), diameters)
 
 
-def grey_statistics(records: Sequence[AnnotatedImage]) -> tuple[list[float], list[float]]:
+def grey_statistics(
+    records: Sequence[AnnotatedImage], rule: GreyRule
+) -> tuple[list[float], list[float]]:
     """Mean and standard deviation over the pixels of evenly spaced images, blue green red.
 
     Each image counts alike, whatever its size.
     """
     step = max(1, len(records) // SAMPLE)
-    images = [read_image(record.path).reshape(-1, 3) for record in records[::step]]
+    images = [read_image(record.path, rule).reshape(-1, 3) for record in records[::step]]
     means = np.array([image.mean(axis=0) for image in images])
     squares = np.array([image.var(axis=0) for image in images]) + means**2
     mean = means.mean(axis=0)

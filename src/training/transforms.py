@@ -11,6 +11,7 @@ import numpy as np
 from mmdet.datasets import PIPELINES
 
 from cells.annotations import AnnotatedImage
+from cells.grey import AS_STORED, GreyRule
 from cells.images import read_image
 from cells.rle import rle_crop
 from training.crop_masks import CropMasks
@@ -18,11 +19,18 @@ from training.crop_masks import CropMasks
 
 @PIPELINES.register_module()
 class LoadCellImage:
-    """Read an image exactly as inference does; sets `img` (uint8 BGR) and its shapes."""
+    """Read an image exactly as inference does; sets `img` (uint8 BGR) and its shapes.
+
+    Args:
+        grey: `inference["grey"]`, see `GreyRule`; None: 8-bit values as they are.
+    """
+
+    def __init__(self, grey: dict | None = None) -> None:
+        self.grey_rule = GreyRule.from_dict(grey) if grey else AS_STORED
 
     def __call__(self, results: dict) -> dict:
         record: AnnotatedImage = results["record"]
-        image = read_image(record.path)
+        image = read_image(record.path, self.grey_rule)
         results.update(
             filename=str(record.path),
             ori_filename=record.path.name,
