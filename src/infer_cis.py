@@ -43,7 +43,7 @@ from utils.stages import StageTimer, peak_memory_mb
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from cells.images import CellImage
+    from cells.images import CellImage, ImageOptions
     from cells.instances import Instances
     from network.tiling import Detected, Prepared, TiledEnsemble
     from second_level.model import SecondLevel
@@ -83,6 +83,11 @@ def parse_args() -> argparse.Namespace:
         help="only the i-th of n shares of the images, for n machines that share --out_dir",
     )
     add_image_options(parser)
+    add(
+        "--estimate_scale",
+        action="store_true",
+        help="find --scale by looking at the middle of one of the images at several",
+    )
     add_prediction_options(parser)
     add_second_level_arguments(parser, by_default=True)
     add_compute_options(parser)
@@ -113,6 +118,8 @@ def main(args: argparse.Namespace) -> None:
         hashes = hash_weights(weights)
         usual = find_second_level(hashes) if args.second_level else None
         second_level = second_level_from(args, usual)
+    if args.estimate_scale:
+        ensemble = at_estimated_scale(args, ensemble, planned[len(planned) // 2])
         if second_level:
             ensemble.lower_thresholds(second_level.detection_share)
     if args.verbose:
@@ -135,6 +142,33 @@ def main(args: argparse.Namespace) -> None:
 def plane_choice(args: argparse.Namespace) -> PlaneChoice:
     """The planes that the options of `add_image_options` choose."""
     return PlaneChoice(args.channel, args.z, args.frames, args.every_plane)
+
+
+def image_options(args: argparse.Namespace) -> ImageOptions:
+    """How image files are read, as the options say."""
+    from cells.images import ImageOptions
+
+    return ImageOptions(plane_choice(args), invert=args.invert, pixel_size=args.pixel_size)
+
+
+def at_estimated_scale(
+    args: argparse.Namespace, ensemble: TiledEnsemble, planned: PlannedImage
+) -> TiledEnsemble:
+    """The ensemble for images of the scale that one of them seems to have.
+
+    Raises:
+        InputError: the scale is given, too, or cannot be found.
+    """
+    from cells.images import ImageSource, open_image
+    from network.scale_estimate import estimate_scale
+
+    if args.scale is not None or args.diameter is not None:
+        raise InputError("--estimate_scale: give it, or --scale, or --diameter")
+    source = ImageSource(planned.path, planned.plane)
+    image = open_image(source, ensemble.grey_rule, image_options(args))
+    scale = estimate_scale(ensemble.ensemble, image)
+    print(f"estimated from {planned.label}: --scale {scale:.3g}")
+    return ensemble.at_scale(scale)
 
 
 def describe(
@@ -249,15 +283,13 @@ def segment_files(
     from cells.exports.picture import write_picture
     from cells.exports.segmented import SegmentedImage
     from cells.exports.writers import WRITERS
-    from cells.images import ImageOptions, ImageSource, open_image
+    from cells.images import ImageSource, open_image
     from cells.overview import draw_picture
     from runs.summary import summary_row
     from utils.files import sha256
     from utils.stages import process
 
-    options = ImageOptions(
-        invert=args.invert, pixel_size=args.pixel_size, choice=plane_choice(args)
-    )
+    options = image_options(args)
     rule = ensemble.grey_rule
 
     def load(planned: PlannedImage) -> Loaded:

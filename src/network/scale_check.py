@@ -9,7 +9,7 @@ import numpy as np
 from cells.instances import Instances
 from cells.masks import MASK_THRESHOLD
 
-LEAST_CELLS = 10  # fewer say nothing about the scale
+LEAST_CELLS = 6  # fewer say nothing about the scale
 TOLERANCE = 1.5  # ratio of sizes, in either direction, that is taken for biology
 
 

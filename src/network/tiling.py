@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tqdm import tqdm
@@ -98,6 +98,11 @@ class TiledEnsemble:
     def lower_thresholds(self, share: float) -> None:
         """See `Ensemble.lower_thresholds`."""
         self.ensemble.lower_thresholds(share)
+
+    def at_scale(self, image_scale: float) -> TiledEnsemble:
+        """The same for images of other pixels."""
+        tiling = replace(self.tiling, image_scale=image_scale)
+        return TiledEnsemble(self.ensemble, tiling, self._progress)
 
     def tiles(self, image_size: tuple[int, int]) -> list[Tile]:
         """The tiles of an image of (height, width) pixels."""
