@@ -1,9 +1,9 @@
 """Grey values of any file, and the ones that a model knows.
 
-A model knows images of 8 bits whose background lies at some grey value and whose values spread
-about it by so much. A `GreyRule` says both and travels in the checkpoint (`inference["grey"]`). It
-turns into one linear `GreyMap` for each image, so that the same pixels, stored with other numbers,
-end as the same grey values:
+A model knows images of 8 bits whose background lies at some grey value, with a certain spread about
+it. A `GreyRule` says both and travels in the checkpoint (`inference["grey"]`). It turns into one
+linear `GreyMap` for each image, so that the same pixels, stored with other numbers, end as the same
+grey values:
 
 - 8-bit values keep their contrast as long as its spread is one that training had; the background
   is moved, by whole grey levels, into the range that training had.
@@ -53,7 +53,7 @@ class GreyRule:
         """From `inference["grey"]` of a checkpoint or a config.
 
         Raises:
-            ValueError: says what is missing or no number.
+            ValueError: says what is missing or not a number.
         """
         skewness = values.get("skewness_range")
         rule = cls(
@@ -191,8 +191,8 @@ def estimate_rule(found: Sequence[GreyStatistics]) -> GreyRule:
 def rule_of(inference: Mapping, class_names: Sequence[str]) -> GreyRule:
     """The rule of a checkpoint; older ones do not have it.
 
-    Those of Sartorius' classes learned from its images, which others are made alike. What others
-    learned from is not known: they get 8-bit values as they are, as in their training.
+    Those of Sartorius' classes learned from its images, and other images are made similar to these.
+    What others learned from is not known: they get 8-bit values as they are, as in their training.
     """
     if inference.get("grey"):
         return GreyRule.from_dict(inference["grey"])

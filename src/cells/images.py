@@ -191,7 +191,7 @@ def resize(image: np.ndarray, size: tuple[int, int], library: str) -> np.ndarray
     Args:
         image: uint8 [height, width, 3].
         size: new (width, height).
-        library: "opencv", or "pillow", which averages where it shrinks and rounds otherwise where
+        library: "opencv", or "pillow", which averages where it shrinks and rounds differently where
             it enlarges (a fifth of the values differ by one); models see what they were trained on.
 
     Returns:

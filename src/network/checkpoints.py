@@ -22,7 +22,7 @@ from utils.weights import check_weights
 
 CHECKPOINT_FORMAT = "cell-instance-segmentation/1"
 REMEDY = "use a checkpoint written by train_cis.py"
-LARGEST_RATIO = 200  # of unpacked to packed size; weights hardly shrink, a bomb does a thousandfold
+LARGEST_RATIO = 200  # of unpacked to packed size: weights hardly shrink, a zip bomb a thousandfold
 
 
 def describe_model(

@@ -3,7 +3,7 @@
 He et al. 2017, "Mask R-CNN"; aligned, and with one sampling point for each cell that a bin covers,
 as in mmcv and Detectron2. Every output is a weighted sum of feature vectors, so that the gradient
 of a feature vector is the weighted sum of the gradients of the outputs that read it: the same
-gather with its table of cells turned round. torchvision scatters on one core instead, which takes
+gather with its table of cells inverted. torchvision scatters on one core instead, which takes
 a tenth of a training step.
 """
 

@@ -8,8 +8,8 @@ Entries of a checkpoint's `inference` (training writes them, see `with_training_
                    over all classes; a diameter is that of the circle of the cell's area
     pixel_size     micrometres per pixel of the training images, where it is known
 
-Checkpoints of before have `short_side` and `long_side` only. All of them were trained on Sartorius
-images or on images of that size, so that those are their training's: 704 x 520 pixels.
+Earlier checkpoints have `short_side` and `long_side` only. All of them were trained on Sartorius
+images or on images of that size, so their training images are taken to be 704 x 520 pixels.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def training_field(inference: Mapping) -> tuple[int, int]:
 def cell_diameters(inference: Mapping, class_names: Sequence[str]) -> dict[str, float] | None:
     """Median cell diameter by class name and `default`, in pixels of the training images.
 
-    None where the checkpoint does not know it: one of before whose classes are not Sartorius'.
+    None where the checkpoint does not know it: an earlier one whose classes are not Sartorius'.
     """
     if "cell_diameter" in inference:
         return dict(inference["cell_diameter"])

@@ -2,7 +2,7 @@
 
 Two tiles see a cell at their seam in the pixels that both look at, or, where they do not overlap,
 in the lines of pixels on both sides of the seam. Where their masks agree there it is one cell: if
-one of them saw all of it, its word counts; if the edges of their windows cut it in both, their
+one of them saw all of it, that one decides; if the edges of their windows cut it in both, their
 masks together are the cell.
 """
 

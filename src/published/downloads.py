@@ -217,7 +217,7 @@ def _fetch(urls: Sequence[str], place: Path, path: Path) -> Incoming:
 
 
 def _download(url: str, place: Path, path: Path) -> str:
-    """Go on from what an earlier run has left, or anew where that is of no use."""
+    """Continue what an earlier run has left, or start again where that is of no use."""
     from gdown.exceptions import DownloadError
 
     try:

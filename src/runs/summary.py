@@ -63,7 +63,7 @@ def write_run(out_dir: Path, information: Mapping[str, object], **more: object) 
 
     Args:
         out_dir: folder of the run.
-        information: models, settings and options; what runs and on what is added.
+        information: models, settings and options; versions and hardware are added.
         more: counts at the end.
     """
     surroundings = {

@@ -39,7 +39,7 @@ def start_from(model: nn.Module, path: str, class_names: Sequence[str]) -> list[
         class_names: of the model, by label.
 
     Returns:
-        Lines for the log: which classes and which layers start anew.
+        Lines for the log: which classes and which layers start from random weights.
 
     Raises:
         InputError: not readable, or of another architecture (another backbone).

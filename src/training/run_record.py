@@ -10,7 +10,7 @@ from mmcv import Config
 from utils.files import sha256
 from utils.script import InputError
 
-# What of a config changes the weights that come out; the rest is about logs and evaluation.
+# Parts of a config that change the trained weights; the rest is about logs and evaluation.
 SECTIONS = (
     "model",
     "augmentation",
