@@ -30,7 +30,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).par
 
 LIBRARIES = (
     "cells.exports.writers evaluation.job evaluation.pictures network.ensemble "
-    "published.detectron2 published.download_archives second_level.fitting second_level.report "
+    "published.detectron2 published.contents second_level.fitting second_level.report "
     "simulation.dataset training.pseudo_labels training.runner"
 ).split()
 
