@@ -1,4 +1,4 @@
-"""How far results in bf16, or of compiled backbones, are from those in fp32; on the CPU.
+r"""How far results in bf16, or of compiled backbones, are from those in fp32; on the CPU.
 
     python benchmarks/benchmark_fidelity.py --image_dir data/images \
         --annotation_dir data/my_annotations --weights 'models/a.pth models/b.pth'

@@ -1,4 +1,4 @@
-"""Turn a Detectron2 checkpoint of the published solution into one that these scripts read.
+r"""Turn a Detectron2 checkpoint of the published solution into one that these scripts read.
 
     python src/convert_detectron2.py --input model_final.pth \
         --output models/pretrained_models/pseudo_round1_model.pth
@@ -67,7 +67,7 @@ def choose_names(given: list[str] | None, count: int) -> list[str]:
     """Class names as given, or the usual ones for their number.
 
     Raises:
-        InputError: as many names are needed as the checkpoint has classes.
+        InputError: the number of names is not that of the checkpoint's classes.
     """
     names = given or CLASS_NAMES.get(count, [])
     if len(names) != count:

@@ -1,4 +1,4 @@
-"""Score the ensemble of several models on annotated images with the competition's metric.
+r"""Score the ensemble of several models on annotated images with the competition's metric.
 
     python src/evaluate_ensemble.py --image_dir data/images \
         --annotation_dir data/annotations_semi_supervised_round2 \

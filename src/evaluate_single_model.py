@@ -1,4 +1,4 @@
-"""Score one model on annotated images with the competition's metric.
+r"""Score one model on annotated images with the competition's metric.
 
     python src/evaluate_single_model.py --image_dir data/images \
         --annotation_dir data/annotations_semi_supervised_round2 \

@@ -1,4 +1,4 @@
-"""Label unlabelled images with models, as training data of the next round.
+r"""Label unlabelled images with models, as training data of the next round.
 
     python src/make_pseudo_labels.py --image_dir data/images/unlabelled --weights 'a.pth b.pth' \
         --annotation_dir data/original --out_dir data/annotations_semi_supervised_round1

@@ -1,4 +1,4 @@
-"""Predict the validation images, to train the 2nd-level model on the predictions.
+r"""Predict the validation images, to train the 2nd-level model on the predictions.
 
     python src/prepare_for_2nd_level_model.py --image_dir data/images \
         --annotation_dir data/annotations_semi_supervised_round2 \

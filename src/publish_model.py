@@ -1,4 +1,4 @@
-"""Make a checkpoint of a training small enough to share: half precision, without training state.
+r"""Make a checkpoint of a training small enough to share: half precision, without training state.
 
     python src/publish_model.py --input models/my_model/best_mAP_iter_3000.pth \
         --output models/my_model.pth --confidence default=0.5 cort=0.6 --short_side 832

@@ -1,4 +1,4 @@
-"""Train the 2nd-level model, which predicts each instance's IoU with its true cell.
+r"""Train the 2nd-level model, which predicts each instance's IoU with its true cell.
 
     python src/train_2nd_level_catboost.py
     python src/train_2nd_level_catboost.py --cv 5

@@ -1,4 +1,4 @@
-"""Train a segmentation model.
+r"""Train a segmentation model.
 
     python src/train_cis.py --image_dir data/images --batch_size 1 \
         --annotation_dir data/annotations_semi_supervised_round1 \

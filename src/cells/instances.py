@@ -122,7 +122,7 @@ class Candidates:
     """Instances of one image together with the confidence threshold that applies to it.
 
     Attributes:
-        instances: candidates; where other thresholds are to be tried, also those below it.
+        instances: candidates; those below the threshold, too, where others are to be tried.
         deciding_class: the label whose threshold applies to the image.
         threshold: the least score of an instance that counts.
     """

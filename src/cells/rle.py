@@ -145,7 +145,7 @@ def _add_up(counts: bytes, pixels: int) -> bool:
     outside its memory. `_runs`, too, expects what is checked here first.
     """
     characters = np.frombuffer(counts, np.uint8)
-    # a run, except for the first one, takes at least one pixel, and one number
+    # each run is one number and, except for the first, at least one pixel
     if not len(characters) or len(characters) > MOST_CHARACTERS * (pixels + 1):
         return False
     last = np.flatnonzero(characters - 48 & 0x20 == 0)

@@ -28,7 +28,7 @@ def accelerate(model: nn.Module, dtype: torch.dtype, compile: bool = False) -> N
     Args:
         model: mmdet two-stage detector in evaluation mode, on its device.
         dtype: what backbone, neck and heads compute in. The heads answer in float32, and so does
-            all arithmetic on boxes: coordinates need the digits.
+            all arithmetic on boxes: coordinates need the precision.
         compile: translate the backbone to machine code when it sees the first image of a size.
     """
     fold_norms(model)

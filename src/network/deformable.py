@@ -39,7 +39,7 @@ class PortableDCNv2(ModulatedDeformConv2dPack):
         return gather_conv(x, fields, self.weight, self.bias, *shape, self.groups)
 
     def _load_from_state_dict(self, *args) -> None:
-        # mmcv's own renames keys of long ago and announces it for every layer
+        # mmcv's own renames keys of old checkpoints and announces it for every layer
         nn.Module._load_from_state_dict(self, *args)
 
 

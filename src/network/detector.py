@@ -1,7 +1,7 @@
 """`Detector`: one model at inference, from an image to boxes and mask probabilities.
 
-The backbone runs once per image: `prepare` and `features` first, then proposals and boxes from
-them, then masks of any boxes.
+The backbone runs once per image: `prepare` and `features` come first, then proposals and boxes from
+the feature maps, then masks of any boxes.
 """
 
 from __future__ import annotations

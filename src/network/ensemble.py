@@ -1,7 +1,7 @@
 """The solution's ensemble: boxes of all models merged, mask probabilities averaged, mask NMS.
 
-Every model's backbone runs once per image (and view): its masks come from the features that its
-boxes came from.
+Every model's backbone runs once per image (and view): its masks come from the same feature maps as
+its boxes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Mask probabilities of given boxes, by the rule of each kind of RoI head.
 
-A kind of head that masks otherwise than the ones below registers a rule of its own.
+A kind of head that makes masks in another way registers a rule of its own.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _point_rend(roi_head, maps, rois, labels):
     parts = []
     for chunk, classes in zip(rois.split(POINT_CHUNK), labels.split(POINT_CHUNK), strict=True):
         coarse = roi_head._mask_forward(maps, chunk)["mask_pred"]
-        # of the descriptions of the images only their number is asked for
+        # only the number of the images' descriptions matters
         fine = roi_head._mask_point_forward_test(maps, chunk, classes, coarse, [None])
         parts.append(_of_class(fine.sigmoid(), classes))
     return torch.cat(parts)

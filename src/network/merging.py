@@ -41,7 +41,7 @@ def merge_boxes(
     iou_threshold: float = 0.99,
     max_detections: int = 10_000,
 ) -> Boxes:
-    """Concatenate the boxes of all models, clip them to the image, and thin them by class-wise NMS.
+    """Concatenate the boxes of all models, clip them to the image, and apply class-wise NMS.
 
     Args:
         parts: boxes of each model in original pixels.
@@ -135,7 +135,7 @@ def paste_probabilities(
         N arrays float32 [h, w], and their offsets int64 [N, 2] (x, y).
     """
     height, width = image_size
-    # one pixel around the box: half a grid cell reaches out of it
+    # one pixel around the box: half a grid cell reaches beyond it
     low = np.floor(boxes[:, :2]).astype(np.int64) - 1
     high = np.ceil(boxes[:, 2:]).astype(np.int64) + 1
     limit = np.array([width, height])

@@ -99,7 +99,7 @@ def forget_pretrained(config: dict | list) -> None:
 def run_in_dtype(model: nn.Module, dtype: torch.dtype, device_type: str) -> None:
     """Compute the convolutional parts in `dtype`; in place.
 
-    The heads answer in float32: arithmetic on boxes and losses need the digits.
+    The heads answer in float32: arithmetic on boxes and losses need the precision.
     """
     if dtype == torch.float32:
         return

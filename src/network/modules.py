@@ -31,7 +31,7 @@ def select_proposals(
 ) -> torch.Tensor:
     """`_get_bboxes_single` of an RPN, with an NMS for each level, and ordered by logits.
 
-    mmdet orders by the sigmoid, whose digits no longer tell the best ones apart.
+    mmdet orders by the sigmoid, which rounds the best ones to the same number.
 
     Args:
         head: RPN with one foreground class.
@@ -111,9 +111,9 @@ class ProbabilityBBoxHead(ConvFCBBoxHead):
 class BlockedBboxOverlaps2D(BboxOverlaps2D):
     """mmdet's box IoU with small temporaries.
 
-    Matching 65,000 anchors to 150 cells the plain way writes ten arrays of 40 MB, which on a CPU
-    takes longer than the backbone of a slim model. Matching a million anchors to 500 cells takes
-    36 bytes a pair, 19 GB, the result itself 2 GB.
+    Matching 65,000 anchors to 150 cells in the obvious way writes ten arrays of 40 MB, which
+    takes a CPU longer than the backbone of a slim model. Matching a million anchors to 500 cells
+    takes 36 bytes a pair, 19 GB, the result itself 2 GB.
     """
 
     BLOCK = 2**16  # pairs at a time, whose temporaries fit into the cache of a CPU

@@ -2,7 +2,7 @@
 
 mmcv-full, installed without a compiler, is a pure Python package whose `mmcv.ops` look for a module
 `mmcv._ext`. Importing this module puts one in place where no compiled one can be loaded, so import
-it before anything of mmcv.ops or mmdet. NMS, RoIAlign and modulated deformable convolution, forward
+it before mmcv.ops and mmdet. NMS, RoIAlign and modulated deformable convolution, forward
 and backward, come from torchvision on CPU and CUDA; every other operator raises an error that says
 so when it is called. A compiled mmcv-full is used as it is.
 

@@ -20,7 +20,7 @@ from cells.readers.volume import Window
 from network.tiles import Tile, concatenate, neighbours
 
 # IoU, in the pixels that two tiles both see, from which on they see one cell. Slivers, not wider
-# than this number of pixels, are told by how much of them the other's mask covers.
+# than this number of pixels, are recognised by how much of them the other's mask covers.
 SAME_CELL_IOU = 0.5
 SLIVER = 6
 # A mask that ends this many pixels from the edge of its window is cut by it: masks fade there.

@@ -53,7 +53,7 @@ def image_scale_from(args: argparse.Namespace, ensemble: Ensemble) -> float:
     """Size of the images' pixels relative to those of the training images.
 
     `--scale` says it, or `--diameter`, or `--pixel_size` where the models know their own; without
-    any of them the pixels are taken for the training's.
+    any of them the pixels are taken to be as large as the training's.
 
     Raises:
         InputError: `--diameter` for models that do not know their cells' size.

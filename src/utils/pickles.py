@@ -2,7 +2,7 @@
 
 A pickle is a program. The few names that a file of ours needs are mapped to harmless stand-ins;
 any other name ends the reading, and so does what plain data does not need. The C unpickler and
-NumPy's constructors are no ground to stand on: a few crafted bytes make them write outside of their
+NumPy's constructors cannot be trusted with it: a few crafted bytes make them write outside of their
 memory, recurse until the stack ends, or fill gigabytes.
 """
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from utils.script import InputError
 
-# What no file of this size holds: the best compression of an even image is about 1 to 1000.
+# A file cannot hold more than this many times its size: the best compression of an even image is
+# about 1 to 1000. Small sizes are never refused.
 LEAST_BYTES, LARGEST_RATIO = 2**30, 2000
 
 
