@@ -120,8 +120,8 @@ def main(args: argparse.Namespace) -> None:
         second_level = second_level_from(args, usual)
     if args.estimate_scale:
         ensemble = at_estimated_scale(args, ensemble, planned[len(planned) // 2])
-        if second_level:
-            ensemble.lower_thresholds(second_level.detection_share)
+    if second_level:
+        ensemble.lower_thresholds(second_level.detection_share)
     if args.verbose:
         print(f"models: {', '.join(weights)}; {ensemble.device}; {ensemble.post_processing}")
     models = list(zip(weights, hashes, strict=True))
