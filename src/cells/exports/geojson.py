@@ -35,7 +35,8 @@ def _features(segmented: SegmentedImage) -> Iterator[dict]:
     crops = segmented.visible
     for row in measure(segmented):
         i = row["label"] - 1
-        numbers = {name: v for name, v in row.items() if name not in ("label", "class", "score")}
+        numbers = {name: v for name, v in row.items() if not isinstance(v, str)}
+        del numbers["label"]
         yield {
             "type": "Feature",
             "geometry": _geometry(crops[i], instances.offsets[i]),
@@ -46,7 +47,7 @@ def _features(segmented: SegmentedImage) -> Iterator[dict]:
                     "name": row["class"],
                     "color": colors[instances.labels[i]],
                 },
-                "measurements": {"score": row["score"], **numbers},
+                "measurements": numbers,
             },
         }
 
