@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
 # Options that do not change what is found in an image, or that are recorded by their content.
 NEUTRAL = (
-    "image recursive out_dir save skip_existing shard device threads compile verbose weights "
-    "second_level_model second_level_features"
+    "image recursive out_dir save report skip_existing shard device threads compile verbose "
+    "weights second_level_model second_level_features"
 ).split()
 
 
@@ -70,6 +70,7 @@ def parse_args() -> argparse.Namespace:
         help="further files: "
         + ", ".join(f"{name} = {kind.description}" for name, kind in FORMATS.items()),
     )
+    add("--report", action="store_true", help="also report.html: pictures, distributions, table")
     add(
         "--skip_existing",
         action="store_true",
@@ -126,16 +127,19 @@ def main(args: argparse.Namespace) -> None:
         print(f"models: {', '.join(weights)}; {ensemble.device}; {ensemble.post_processing}")
     models = list(zip(weights, hashes, strict=True))
     information = describe(args, models, ensemble, args.second_level_model or usual)
-    records = Records(Path(args.out_dir), settings_key(information["settings"]))
-    write_run(Path(args.out_dir), information, images=len(planned))
-    segment_share(
-        args, ensemble, second_level, args.shard.divided(rank, world).of(planned), records
-    )
+    records = Records(out_dir, settings_key(information["settings"]))
+    write_run(out_dir, information, images=len(planned))
+    mine = args.shard.divided(rank, world).of(planned)
+    segment_share(args, ensemble, second_level, mine, records)
     wait_for_processes()
     leave_processes()
     # One process of torchrun that ends with an error ends the others: the first tells for all.
     if rank == 0:
         failed = sum_up(out_dir, planned, records, information)
+        if args.report:
+            from reports.run_report import write_run_report
+
+            print(f"report: {write_run_report(out_dir, planned, records)}")
         complain(failed, args.shard.of(planned))
 
 
@@ -285,7 +289,7 @@ def segment_files(
     from cells.exports.writers import WRITERS
     from cells.images import ImageSource, open_image
     from cells.overview import draw_picture
-    from runs.summary import summary_row
+    from runs.summary import cell_samples, summary_row
     from utils.files import sha256
     from utils.stages import process
 
@@ -327,7 +331,8 @@ def segment_files(
                 WRITERS[name](path, segmented)
             write_picture(planned.picture, draw_picture(loaded.image, instances))
         seconds = loaded.seconds + time.perf_counter() - start
-        records.finish(planned, loaded.digest, summary_row(segmented, seconds))
+        row = summary_row(segmented, seconds)
+        records.finish(planned, loaded.digest, row, cell_samples(segmented))
         notes = [*loaded.image.notes, *ensemble.notes(instances)]
         told = "".join(f"\n  note: {note}" for note in notes)
         return f"{planned.picture}: {summary(instances, ensemble.class_names)}{told}"

@@ -51,15 +51,22 @@ class Records:
         """
         self._write(image, digest, finished=False)
 
-    def finish(self, image: PlannedImage, digest: str, row: Mapping[str, object]) -> None:
+    def finish(
+        self,
+        image: PlannedImage,
+        digest: str,
+        row: Mapping[str, object],
+        cells: Mapping[str, object] | None = None,
+    ) -> None:
         """Say that all outputs are written.
 
         Args:
             image: the image.
             digest: SHA-256 of its file.
             row: its line of the summary.
+            cells: what a report's distributions are made of, see `cell_samples`.
         """
-        self._write(image, digest, finished=True, row=dict(row))
+        self._write(image, digest, finished=True, row=dict(row), cells=dict(cells or {}))
 
     def fail(self, image: PlannedImage, message: str) -> None:
         """Say that the image could not be segmented."""
