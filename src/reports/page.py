@@ -85,7 +85,14 @@ def write_page(path: Path, page: Page) -> None:
     )
     environment.filters["number"] = format_number
     colors = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(page.classes)}
-    columns = list(dict.fromkeys(column for image in page.images for column in image.values))
+    columns = list(
+        dict.fromkeys(
+            column
+            for image in page.images
+            for column, value in image.values.items()
+            if value is not None
+        )
+    )
     html = environment.get_template("report.html.j2").render(
         page=page,
         columns=columns,

@@ -127,7 +127,8 @@ def check_outputs(planned: Sequence[PlannedImage], out_dir: Path, own: Collectio
     sources = {image.path.resolve().parent for image in planned}
     beside_images = out_dir.resolve() in sources
     outputs = [path for image in planned for path in image.outputs]
-    outputs += [out_dir / name for name in OF_THE_RUN]
+    if not own:  # where there are records, these files are of an earlier run
+        outputs += [out_dir / name for name in OF_THE_RUN]
     hit = [
         path
         for path in outputs

@@ -78,6 +78,7 @@ def test_names_of_files_are_text_and_addresses_are_escaped(tmp_path):
     assert "<script>alert" not in html and "&lt;script&gt;alert" in html
     assert 'data-picture="pictures/50%25%20%231.png"' in html
     assert 'href="%C3%A4%3F.csv"' in html
+    assert "cells</button>" in html and "note</button>" not in html  # nobody has a note
     assert "http://" not in html and "https://" not in re.sub('data:[^"]*', "", html)
 
 

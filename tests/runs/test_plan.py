@@ -91,9 +91,11 @@ def test_images_are_never_written_to(tmp_path):
 def test_other_files_beside_the_images_are_not_written_to(tmp_path):
     (tmp_path / "a.tif").touch()
     assert plan(tmp_path, tmp_path, "csv") == ["a.tif"]
-    (tmp_path / "a.csv").write_text("notes")
-    with pytest.raises(InputError, match="a.csv"):
-        plan(tmp_path, tmp_path, "csv")
+    for name in ("a.csv", "summary.csv"):
+        (tmp_path / name).write_text("notes")
+        with pytest.raises(InputError, match=name):
+            plan(tmp_path, tmp_path, "csv")
+        (tmp_path / name).unlink()
 
 
 def test_own_results_are_written_again_and_never_read(tmp_path):
@@ -103,6 +105,7 @@ def test_own_results_are_written_again_and_never_read(tmp_path):
         tmp_path / "records" / "a.json",
         {"sha256": "", "settings": "", "finished": False, "outputs": ["a.png", "a_labels.tif"]},
     )
+    (tmp_path / "run.json").touch()
     assert plan(tmp_path, tmp_path, "labels") == ["a.tif"]
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "b.png").touch()
