@@ -16,8 +16,8 @@ from __future__ import annotations
 import argparse
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,11 +41,8 @@ from utils.script import InputError, one_line, print_error, quick_start, quiet_l
 from utils.stages import StageTimer, peak_memory_mb
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from cells.images import CellImage, ImageOptions
-    from cells.instances import Instances
-    from network.tiling import Detected, Prepared, TiledEnsemble
+    from cells.images import ImageOptions
+    from network.tiling import TiledEnsemble
     from second_level.model import SecondLevel
 
 # Options that do not change what is found in an image, or that are recorded by their content.
@@ -226,6 +223,8 @@ def segment_share(
     Raises:
         InputError: the results cannot be written.
     """
+    from runs.segmentation import segment_files
+
     records.clean(images)
     wanted = [i for i in images if not (args.skip_existing and records.is_finished(i))]
     if len(wanted) < len(images):
@@ -233,7 +232,9 @@ def segment_share(
     timer = StageTimer()
     start = time.perf_counter()
     done = 0
-    for image, written in segment_files(ensemble, second_level, wanted, args, records, timer):
+    rescore = second_level.rescore if second_level else None
+    written_files = segment_files(ensemble, rescore, wanted, image_options(args), records, timer)
+    for image, written in written_files:
         error = written.exception()
         if error is None:
             done += 1
@@ -261,86 +262,6 @@ def complain(failed: dict[str, str], images: Sequence[PlannedImage]) -> None:
         )
 
 
-@dataclass
-class Loaded:
-    """An image on its way: what was read, and the seconds that it took so far."""
-
-    image: CellImage
-    prepared: Prepared
-    digest: str
-    seconds: float
-
-
-def segment_files(
-    ensemble: TiledEnsemble,
-    second_level: SecondLevel | None,
-    images: list[PlannedImage],
-    args: argparse.Namespace,
-    records: Records,
-    timer: StageTimer,
-) -> Iterator[tuple[PlannedImage, Future[str]]]:
-    """Segment images and write the results; the next one is read while the last one is written.
-
-    Yields:
-        Each image with the future of a summary.
-    """
-    from cells.exports.picture import write_picture
-    from cells.exports.segmented import SegmentedImage
-    from cells.exports.writers import WRITERS
-    from cells.images import ImageSource, open_image
-    from cells.overview import draw_picture
-    from runs.summary import cell_samples, summary_row
-    from utils.files import sha256
-    from utils.stages import process
-
-    options = image_options(args)
-    rule = ensemble.grey_rule
-
-    def load(planned: PlannedImage) -> Loaded:
-        start = time.perf_counter()
-        with timer.stage("read"):
-            image = open_image(ImageSource(planned.path, planned.plane), rule, options)
-            digest = sha256(planned.path)
-        prepared = ensemble.prepare(image, timer)
-        return Loaded(image, prepared, digest, time.perf_counter() - start)
-
-    def compute(batch: Sequence[Loaded]) -> list[Detected]:
-        start = time.perf_counter()
-        detections = ensemble.detect([loaded.prepared for loaded in batch], timer)
-        for loaded in batch:
-            loaded.seconds += (time.perf_counter() - start) / len(batch)
-        return detections
-
-    def finish(planned: PlannedImage, loaded: Loaded, detections: Detected) -> str:
-        start = time.perf_counter()
-        instances = ensemble.finish(detections, timer)
-        if second_level:
-            with timer.stage("2nd level"):
-                instances = ensemble.rescored(second_level.rescore, instances, loaded.image)
-        with timer.stage("write"):
-            segmented = SegmentedImage(
-                planned.name,
-                planned.file_name,
-                None,
-                instances,
-                ensemble.class_names,
-                loaded.image,
-            )
-            records.start(planned, loaded.digest)
-            for name, path in planned.files.items():
-                WRITERS[name](path, segmented)
-            write_picture(planned.picture, draw_picture(loaded.image, instances))
-        seconds = loaded.seconds + time.perf_counter() - start
-        row = summary_row(segmented, seconds)
-        records.finish(planned, loaded.digest, row, cell_samples(segmented))
-        notes = [*loaded.image.notes, *ensemble.notes(instances)]
-        told = "".join(f"\n  note: {note}" for note in notes)
-        return f"{planned.picture}: {summary(instances, ensemble.class_names)}{told}"
-
-    batch_size = ensemble.batch_size
-    return process(images, load, compute, finish, lambda loaded: loaded.image.shape, batch_size)
-
-
 def print_times(timer: StageTimer, count: int, seconds: float) -> None:
     """Seconds of each stage; for several images the mean, and how many a second were done."""
     if not count:
@@ -349,15 +270,6 @@ def print_times(timer: StageTimer, count: int, seconds: float) -> None:
     print("  " + ", ".join(f"{name} {mean:.2f} s" for name, mean in means.items()))
     if count > 1:
         print(f"  {count} images in {seconds:.1f} s, {count / seconds:.2f} images/s")
-
-
-def summary(instances: Instances, class_names: tuple[str, ...]) -> str:
-    """For example `12 cells (12 cort), mean score 0.87`."""
-    if not len(instances):
-        return "no cells found"
-    counts = [int((instances.labels == label).sum()) for label in range(len(class_names))]
-    by_class = ", ".join(f"{n} {name}" for n, name in zip(counts, class_names, strict=True) if n)
-    return f"{len(instances)} cells ({by_class}), mean score {instances.scores.mean():.2f}"
 
 
 if __name__ == "__main__":

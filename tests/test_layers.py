@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "published": {"utils"},
     "network": {"cells", "utils"},
     "simulation": {"cells", "utils"},
-    "runs": {"cells", "utils"},
+    "runs": {"network", "cells", "utils"},
     "reports": {"runs", "cells", "utils"},
     "evaluation": {"network", "cells", "utils"},
     "training": {"evaluation", "network", "cells", "utils"},

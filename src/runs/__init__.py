@@ -1,5 +1,5 @@
 """A run over many images: its outputs planned, its images shared, skipped, recorded, summed up.
 
-Its face: `plan.plan_run`, `records.Records`, `sharing.Share`, `summary.write_run` and `sum_up`. It
-may import `cells` and `utils`; it knows no models.
+Its face: `plan.plan_run`, `records.Records`, `sharing.Share`, `segmentation.segment_files`,
+`summary.write_run` and `sum_up`. It may import `network`, `cells` and `utils`.
 """

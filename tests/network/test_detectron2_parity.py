@@ -1,6 +1,7 @@
 """The published architecture answers as Detectron2 does, at every stage, with the same weights.
 
-`python -m pytest -s tests/test_detectron2_parity.py` prints the largest difference of each stage.
+`python -m pytest -s tests/network/test_detectron2_parity.py` prints the largest
+difference of each stage.
 """
 
 from __future__ import annotations
