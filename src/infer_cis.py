@@ -14,6 +14,7 @@ summary.csv and run.json of all images.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ from utils.options import (
     check_second_level_arguments,
     script_parser,
 )
-from utils.paths import choose_weights, demo_image
+from utils.paths import choose_weights, demo_image, macos_notes
 from utils.script import InputError, one_line, print_error, quick_start, quiet_libraries, run_script
 from utils.stages import StageTimer, peak_memory_mb
 
@@ -98,6 +99,9 @@ def main(args: argparse.Namespace) -> None:
     weights = choose_weights(args.weights)
     out_dir = Path(args.out_dir)
     images = args.image or [demo_image()]
+    junk = macos_notes(images, args.recursive)
+    if junk:
+        print(f"note: {junk[0]}: {len(junk)} such file(s) of macOS are left out", file=sys.stderr)
     planned = plan_run(images, args.recursive, out_dir, args.save, plane_choice(args))
     quiet_libraries()
     with quick_start():

@@ -90,7 +90,8 @@ def predict_images(
         found = ensemble.candidates(image)
         count += len(found.kept)
         about = record.id, str(record.path), ensemble.class_names, found.kept, hashes
-        write_predictions(path, ImagePredictions(*about, found.threshold / share, share))
+        limits = found.threshold / share, share
+        write_predictions(path, ImagePredictions(*about, *limits, ensemble.grey_rule))
     skipped = len(truth.images) - len(wanted)
     print(f"{len(wanted)} image(s), {count} instances -> {out_dir}; {skipped} were there already")
 

@@ -91,7 +91,8 @@ def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet
             continue
         paths.append(path)
         records.append(record)
-        tables.append(compute_features(instances, read_image(record.path)))
+        image = read_image(record.path, predictions.grey_rule)
+        tables.append(compute_features(instances, image))
         targets.append(largest_iou(instances, record))
         scores.append(instances.scores)
     if empty:

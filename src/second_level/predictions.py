@@ -3,7 +3,8 @@
 A file is a dict of plain Python types and NumPy arrays: `image_id`, `image_path`, `image_size`
 (height, width), `class_names`, `weights` (SHA-256 of the checkpoints), `boxes`, `scores`, `labels`
 and `offsets` as in `Instances`, and `masks`, a list of uint16 crops (probability times 65535).
-Later files also have `agreement` as in `Instances`, `threshold` and `detection_share`.
+Later files also have `agreement` as in `Instances`, `threshold`, `detection_share` and `grey` (see
+`GreyRule`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from cells.grey import AS_STORED, GreyRule
 from cells.instances import AGREEMENT, Instances
 from utils.files import atomic_path
 from utils.pickles import ARRAY_STAND_INS, read_pickle
@@ -38,6 +40,7 @@ class ImagePredictions:
         weights: SHA-256 of the models' checkpoints; none in files of earlier versions.
         threshold: least score of an instance that counts where no second level decides.
         detection_share: from this share of the threshold on there are instances.
+        grey_rule: how the image is to be read; earlier files do not say it.
     """
 
     image_id: str | int
@@ -47,6 +50,7 @@ class ImagePredictions:
     weights: tuple[str, ...] = ()
     threshold: float = 0.0
     detection_share: float = 1.0
+    grey_rule: GreyRule = AS_STORED
 
     @property
     def kept(self) -> Instances:
@@ -80,6 +84,7 @@ def write_predictions(path: str | Path, predictions: ImagePredictions) -> None:
         "agreement": np.ascontiguousarray(instances.agreement, np.float32),
         "threshold": float(predictions.threshold),
         "detection_share": float(predictions.detection_share),
+        "grey": predictions.grey_rule.to_dict(),
     }
     with atomic_path(path) as temporary:
         # protocol 4 holds an array's bytes in a form that any NumPy reads
@@ -150,7 +155,8 @@ def _checked(record: object) -> ImagePredictions:
     if not isinstance(weights, list) or not all(isinstance(value, str) for value in weights):
         raise TypeError("weights are no texts")
     about = record["image_id"], record["image_path"], tuple(names)
-    return ImagePredictions(*about, instances, tuple(weights), *limits)
+    rule = GreyRule.from_dict(record["grey"]) if "grey" in record else AS_STORED
+    return ImagePredictions(*about, instances, tuple(weights), *limits, rule)
 
 
 def _array(record: dict, name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:

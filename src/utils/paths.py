@@ -141,6 +141,19 @@ def find_images(
     return list(images.values())
 
 
+def macos_notes(patterns: Sequence[str], recursive: bool = False) -> list[Path]:
+    """Files such as `._a.png`, which macOS leaves beside images on other systems' disks.
+
+    `find_images` takes no hidden file out of a folder; these look like images to a user.
+    """
+    return [
+        path
+        for pattern in patterns
+        for path in _candidates(pattern, recursive)
+        if path.name.startswith("._") and path.suffix.lower() in IMAGE_SUFFIXES
+    ]
+
+
 def _candidates(pattern: str, recursive: bool) -> Iterable[Path]:
     folder = Path(pattern)
     if not folder.is_dir():

@@ -49,12 +49,14 @@ def test_a_folder_of_all_kinds(run, untrained, tmp_path):
             tif.pages[0].tags[tag].overwrite(60000)
     (folder / "text.tif").write_text("no image")
     (folder / "a1²3.png").write_text("no image")
+    (folder / "._plain.png").write_bytes(b"\x00\x05\x16\x07 of macOS")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     done = segment(run, untrained(), folder, out)
     assert_one_line_error(done, "4 of 8 images failed")
     for name in ("stack.tif", "huge.tif", "text.tif", "a1²3.png"):
         (line,) = [line for line in done.stderr.splitlines() if f"{name}:" in line]
         assert line.startswith("error: ")
+    assert len([line for line in done.stderr.splitlines() if "._plain.png" in line]) == 1
     assert "--z" in done.stderr and "Z=3" in done.stderr
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
     tables = {name: pd.read_csv(out / f"{name}.csv") for name in ("plain", "deep", "rgba", "white")}

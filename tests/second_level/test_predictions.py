@@ -11,6 +11,7 @@ import pytest
 from helpers import CLASS_NAMES
 from second_level_data import one_instance, predictions_of, truth_of
 
+from cells.grey import AS_STORED, SARTORIUS
 from cells.instances import Instances
 from second_level.predictions import (
     ImagePredictions,
@@ -90,6 +91,20 @@ def test_candidates_below_the_threshold_and_the_agreement_survive_the_file(folde
     path.write_bytes(pickle.dumps(record | {"threshold": float("nan")}))
     with pytest.raises(InputError, match="threshold"):
         read_predictions(path)
+
+
+def test_how_the_image_is_to_be_read_survives_the_file(tmp_path):
+    path = tmp_path / "a.pkl"
+    about = "a", "", ("x",), Instances.empty((5, 7))
+    write_predictions(path, ImagePredictions(*about, grey_rule=SARTORIUS))
+    assert read_predictions(path).grey_rule == SARTORIUS
+    record = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps(record | {"grey": {"spread": 3}}))
+    with pytest.raises(InputError, match="grey"):
+        read_predictions(path)
+    del record["grey"]
+    path.write_bytes(pickle.dumps(record))
+    assert read_predictions(path).grey_rule == AS_STORED
 
 
 def test_image_ids_that_are_no_file_names():
