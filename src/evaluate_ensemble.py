@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 
 from evaluation.job import add_arguments, run_evaluation
+from reports.option import evaluation_report
 from second_level.pairing import find_second_level, hash_weights
 from utils.options import (
     add_second_level_arguments,
@@ -45,10 +46,11 @@ def main(args: argparse.Namespace) -> None:
     weights = [] if args.predictions else choose_weights(args.weights)
     usual = find_second_level(hash_weights(weights)) if weights and args.second_level else None
     second_level = second_level_from(args, usual)
-    if second_level is None:
-        run_evaluation(weights, args)
-    else:
-        run_evaluation(weights, args, second_level.rescore, second_level.detection_share)
+    with evaluation_report(args):
+        if second_level is None:
+            run_evaluation(weights, args)
+        else:
+            run_evaluation(weights, args, second_level.rescore, second_level.detection_share)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 
 from evaluation.job import add_arguments, run_evaluation
+from reports.option import evaluation_report
 from utils.options import script_parser
 from utils.paths import PUBLISHED_MODELS, in_repository
 from utils.script import run_script
@@ -29,7 +30,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    run_evaluation([args.weight], args)
+    with evaluation_report(args):
+        run_evaluation([args.weight], args)
 
 
 if __name__ == "__main__":

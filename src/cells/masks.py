@@ -113,7 +113,7 @@ def visible_crops(instances: Instances, threshold: float = MASK_THRESHOLD) -> li
     False. An instance that is covered completely has an empty crop.
     """
     crops = binary_crops(instances, threshold)
-    visible = [crop.copy() for crop in crops]
+    visible = list(crops)
     sizes = np.array([crop.shape[::-1] for crop in crops], np.int64).reshape(-1, 2)
     low, high = instances.offsets, instances.offsets + sizes
     rank = np.empty(len(crops), np.int64)
@@ -126,7 +126,10 @@ def visible_crops(instances: Instances, threshold: float = MASK_THRESHOLD) -> li
         first, last = np.searchsorted(lefts, (low[i, 0] - widest, high[i, 0]))
         others = by_left[first:last]
         meets = (low[others] < high[i]).all(axis=1) & (high[others] > low[i]).all(axis=1)
-        for j in others[meets & (rank[others] < rank[i])]:
+        better = others[meets & (rank[others] < rank[i])]
+        if len(better):
+            visible[i] = crops[i].copy()  # others are cut by the whole of it
+        for j in better:
             start, stop = np.maximum(low[i], low[j]), np.minimum(high[i], high[j])
             mine = tuple(slice(a, b) for a, b in zip(start - low[i], stop - low[i], strict=True))
             theirs = tuple(slice(a, b) for a, b in zip(start - low[j], stop - low[j], strict=True))

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="score these instead of running models: COCO results, or folder of label images",
     )
     add("--show_dir", help="folder for pictures of found, false and missed cells, and for a plot")
+    add("--report", action="store_true", help="also report.html: error pictures, worst first")
     add(
         "--confidence_search",
         action="store_true",

@@ -1,6 +1,6 @@
-"""One self-contained HTML page that shows a run: pictures, distributions, a table, its record.
+"""One self-contained HTML page: pictures that enlarge, distributions, a table, the record.
 
-Its face: `run_report.write_run_report`, `page.write_page`, `page.Page`, `page.ReportImage` and
-`charts.Chart`. It may import `runs`, `cells` and `utils`. The page
-needs no network; what it shows large lies beside it.
+Its face: `run_report.write_run_report` for infer_cis.py, `option.evaluation_report` for the
+evaluation scripts, and `page.write_page`, which both fill. It may import `runs`, `cells` and
+`utils`. The page needs no network; only the large pictures lie beside it.
 """

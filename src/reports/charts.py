@@ -23,15 +23,17 @@ class Chart:
         title: what is shown.
         unit: of the values.
         values: numbers by class; a class may have none.
+        counted: what the values are of.
     """
 
     title: str
     unit: str
     values: Mapping[str, Sequence[float]]
+    counted: str = "cells"
 
 
 def draw_chart(chart: Chart, colors: Mapping[str, str]) -> str:
-    """Share of each class's cells in bins of the value, as SVG text.
+    """Share of each class's values in bins, as SVG text.
 
     Args:
         chart: at least one class has a finite value.
@@ -53,7 +55,7 @@ def draw_chart(chart: Chart, colors: Mapping[str, str]) -> str:
             axes.stairs(share, edges, color=colors[name], linewidth=1.5, label=label)
     if logarithmic:
         axes.set_xscale("log")
-    axes.set(xlabel=chart.unit, ylabel="share of cells (%)", title=chart.title)
+    axes.set(xlabel=chart.unit, ylabel=f"share of {chart.counted} (%)", title=chart.title)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="small")
     text = io.StringIO()
