@@ -38,8 +38,8 @@ class GreyRule:
         spread: the spread that such an image gets.
         background_range: smallest and largest background of the 8-bit images of training.
         spread_range: smallest and largest spread that an 8-bit image may keep.
-        skewness_range: of the training images; an image outside it that would be inside with
-            inverted contrast is reported. None: not known.
+        skewness_range: of the training images; an image outside it that would be inside, or
+            much nearer, with inverted contrast is reported. None: not known.
     """
 
     background: float
@@ -164,7 +164,11 @@ def looks_inverted(found: GreyStatistics, rule: GreyRule) -> bool:
     if rule.skewness_range is None:
         return False
     low, high = rule.skewness_range
-    return not low <= found.skewness <= high and low <= -found.skewness <= high
+
+    def outside(skewness: float) -> float:
+        return max(low - skewness, skewness - high, 0.0)
+
+    return outside(-found.skewness) < outside(found.skewness) / 2
 
 
 def estimate_rule(found: Sequence[GreyStatistics]) -> GreyRule:

@@ -66,6 +66,13 @@ def test_inverted_contrast(name):
     assert not looks_inverted(statistics(raw), SARTORIUS)
 
 
+@pytest.mark.parametrize(
+    ("skewness", "told"), [(-6, False), (-1, False), (0.2, False), (0.5, True), (3.2, True)]
+)
+def test_which_skewness_is_told(skewness, told):
+    assert looks_inverted(GreyStatistics(128, 10, skewness), SARTORIUS) == told
+
+
 def test_more_than_256_values_get_the_rules_background_and_spread():
     rng = np.random.default_rng(1)
     raw = (EIGHT_BIT * 40.0 + rng.normal(0, 30, EIGHT_BIT.shape) + 2000).astype(np.uint16)
