@@ -131,7 +131,7 @@ def main(args: argparse.Namespace) -> None:
     records = Records(out_dir, settings_key(information["settings"]))
     write_run(out_dir, information, images=len(planned))
     mine = args.shard.divided(rank, world).of(planned)
-    segment_share(args, ensemble, second_level, mine, records)
+    segment_share(args, ensemble, second_level, mine, records, alone=len(planned) == 1)
     wait_for_processes()
     leave_processes()
     # One process of torchrun that ends with an error ends the others: the first tells for all.
@@ -141,7 +141,7 @@ def main(args: argparse.Namespace) -> None:
             from reports.run_report import write_run_report
 
             print(f"report: {write_run_report(out_dir, planned, records)}")
-        complain(failed, args.shard.of(planned))
+        complain(failed, args.shard.of(planned), alone=len(planned) == 1)
 
 
 def plane_choice(args: argparse.Namespace) -> PlaneChoice:
@@ -221,8 +221,16 @@ def segment_share(
     second_level: SecondLevel | None,
     images: list[PlannedImage],
     records: Records,
+    alone: bool,
 ) -> None:
     """Segment the images of this process, and print a line for each and the time at the end.
+
+    Args:
+        args: all options.
+        ensemble, second_level: the models.
+        images: the share of this process.
+        records: of the run.
+        alone: the run has one image, whose error is the run's and is printed at its end.
 
     Raises:
         InputError: the results cannot be written.
@@ -248,17 +256,17 @@ def segment_share(
         records.fail(image, message)
         if args.verbose and not isinstance(error, InputError):
             traceback.print_exception(error)
-        if len(images) > 1:
+        if not alone:
             print_error(InputError(message))
     print_times(timer, done, time.perf_counter() - start)
     if args.verbose:
         print(f"  peak memory: {peak_memory_mb()} MB")
 
 
-def complain(failed: dict[str, str], images: Sequence[PlannedImage]) -> None:
-    """Raise an `InputError` where images of this run failed."""
+def complain(failed: dict[str, str], images: Sequence[PlannedImage], alone: bool) -> None:
+    """Raise an `InputError` where some of these images failed, the message itself if `alone`."""
     messages = [failed[image.label] for image in images if image.label in failed]
-    if messages and len(images) == 1:
+    if messages and alone:
         raise InputError(messages[0])
     if messages:
         raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import resource
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from cells.exports.writers import WRITERS
 from cells.instances import Instances
 from cells.masks import label_image
 from cells.outlines import signed_area
+from utils.script import InputError
 
 NAMES = ("round", "long")
 SIZE = (40, 60)
@@ -184,3 +186,19 @@ def test_no_cell_is_a_normal_answer(tmp_path, name):
     image = np.zeros((*SIZE, 3), np.uint8)
     path = write(tmp_path, name, SegmentedImage("none", "none.png", image, *EMPTY))
     assert path.stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_room_leaves_the_earlier_file(tmp_path, name):
+    segmented = scene()
+    path = write(tmp_path, name, segmented)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises((OSError, InputError)):
+            WRITERS[name](path, segmented)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1

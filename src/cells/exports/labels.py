@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import tifffile
 
+from cells.exports.picture import write_picture
 from cells.exports.segmented import SegmentedImage
 from cells.instances import Instances
 from cells.masks import binary_crops, label_image
@@ -61,8 +61,7 @@ def write_masks(path: Path, segmented: SegmentedImage) -> None:
     for (y, x), tile in zip(places, label_tiles(instances, labels.dtype), strict=True):
         window = labels[y : y + TILE, x : x + TILE]
         window[:] = tile[: window.shape[0], : window.shape[1]]
-    with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), labels)
+    write_picture(path, labels)
 
 
 def label_tiles(instances: Instances, dtype: np.dtype) -> Iterator[np.ndarray]:

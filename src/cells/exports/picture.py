@@ -1,4 +1,4 @@
-"""Pictures for people."""
+"""Pictures, as files of the kind that their suffix names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from utils.files import atomic_path
 
 
 def write_picture(path: str | Path, picture: np.ndarray) -> None:
-    """Write a uint8 BGR picture; the format follows the suffix."""
+    """Write a picture: uint8 BGR [height, width, 3], or uint8 or uint16 grey [height, width].
+
+    Raises:
+        InputError: the folder cannot be written to.
+        OSError: there is no room for it. (OpenCV's own `imwrite` does not tell.)
+    """
+    content = cv2.imencode(Path(path).suffix, picture)[1]
     with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), picture)
+        temporary.write_bytes(content)
