@@ -14,6 +14,7 @@ summary.csv and run.json of all images.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import traceback
@@ -237,7 +238,7 @@ def segment_share(
     """
     from runs.segmentation import segment_files
 
-    records.clean(images)
+    records.clean(images, alone=args.shard.count == 1 and "RANK" not in os.environ)
     wanted = [i for i in images if not (args.skip_existing and records.is_finished(i))]
     if len(wanted) < len(images):
         print(f"{len(images) - len(wanted)} of {len(images)} images were done already")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runs.names import OF_THE_RUN
 from utils.files import remove_leftovers, sha256, write_json
 
 if TYPE_CHECKING:
@@ -24,6 +26,17 @@ FIELDS = {"sha256", "settings", "outputs", "finished"}
 def settings_key(settings: Mapping[str, object]) -> str:
     """A hash of all that decides the results of an image."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of an image file; read once, however many of its planes are segmented."""
+    status = path.stat()
+    return _digest_of(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=16)
+def _digest_of(path: Path, changed: int, size: int) -> str:
+    return sha256(path)
 
 
 class Records:
@@ -82,7 +95,7 @@ class Records:
             self.counts(record)
             and {path.name for path in image.outputs} <= set(record["outputs"])
             and all(path.is_file() for path in image.outputs)
-            and record["sha256"] == sha256(image.path)
+            and record["sha256"] == digest_of(image.path)
         )
 
     def counts(self, record: Mapping[str, object] | None) -> bool:
@@ -93,10 +106,17 @@ class Records:
         """Whether it tells of an image that could not be segmented with these settings."""
         return bool(record and record["settings"] == self.key and "error" in record)
 
-    def clean(self, images: Sequence[PlannedImage]) -> None:
-        """Remove temporary files that a killed process has left of these images."""
-        for image in images:
-            remove_leftovers([*image.outputs, self._path(image.name)])
+    def clean(self, images: Sequence[PlannedImage], alone: bool = False) -> None:
+        """Remove temporary files that a killed process has left.
+
+        Args:
+            images: those of this process, which no other writes.
+            alone: no other process writes the files of the whole run.
+        """
+        paths = [path for i in images for path in (*i.outputs, self._path(i.name))]
+        if alone:
+            paths += [self.folder.parent / name for name in OF_THE_RUN]
+        remove_leftovers(paths)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
@@ -104,11 +124,15 @@ class Records:
     def _write(
         self, image: PlannedImage, digest: str | None, finished: bool, **more: object
     ) -> None:
+        outputs = [path.name for path in image.outputs]
+        before = self.read(image.name) or {"outputs": []}
+        earlier = {*before["outputs"], *before.get("earlier_outputs", [])} - set(outputs)
         record = {
             "image": str(image.path),
             "sha256": digest,
             "settings": self.key,
-            "outputs": [path.name for path in image.outputs],
+            "outputs": outputs,
+            "earlier_outputs": sorted(earlier),  # of another --save; they are no images either
             "finished": finished,
             **more,
         }
@@ -120,7 +144,8 @@ def written_before(out_dir: Path) -> set[str]:
     names = set()
     for path in (out_dir / FOLDER).glob("*.json"):
         record = _read(path)
-        names.update(record["outputs"] if record else ())
+        if record:
+            names.update(record["outputs"], record.get("earlier_outputs", []))
     return names
 
 
@@ -135,9 +160,9 @@ def _read(path: Path) -> dict | None:
 def _is_record(value: object) -> bool:
     if not isinstance(value, dict) or not FIELDS <= value.keys():
         return False
-    outputs = value["outputs"]
+    lists = value["outputs"], value.get("earlier_outputs", [])
     return (
-        isinstance(outputs, list)
-        and all(isinstance(name, str) for name in outputs)
+        all(isinstance(names, list) for names in lists)
+        and all(isinstance(name, str) for names in lists for name in names)
         and (value["finished"] is not True or isinstance(value.get("row"), dict))
     )

@@ -17,9 +17,8 @@ from cells.instances import Instances
 from cells.overview import draw_picture
 from network.tiling import Detected, Prepared, TiledEnsemble
 from runs.plan import PlannedImage
-from runs.records import Records
+from runs.records import Records, digest_of
 from runs.summary import cell_samples, summary_row
-from utils.files import sha256
 from utils.stages import StageTimer, process
 
 Rescore = Callable[[Instances, np.ndarray], Instances]  # also takes the uint8 BGR image
@@ -62,7 +61,7 @@ def segment_files(
         start = time.perf_counter()
         with timer.stage("read"):
             image = open_image(ImageSource(planned.path, planned.plane), rule, options)
-            digest = sha256(planned.path)
+            digest = digest_of(planned.path)
         prepared = ensemble.prepare(image, timer)
         return Loaded(image, prepared, digest, time.perf_counter() - start)
 

@@ -76,6 +76,28 @@ def test_outputs_are_known_from_the_moment_that_they_are_begun(images, records, 
     assert written_before(tmp_path / "out") == {"a.png", "a_kaggle.csv"}
 
 
+def test_results_of_another_save_stay_known_but_do_not_count(images, records, tmp_path):
+    finish(records, images[0])
+    fewer = replace(images[0], files={})
+    records.start(fewer, "")
+    records.finish(fewer, sha256(fewer.path), {})
+    assert written_before(tmp_path / "out") == {"a.png", "a_kaggle.csv"}
+    assert records.is_finished(fewer) and not records.is_finished(images[0])
+
+
+def test_what_killed_processes_left_is_removed(images, records, tmp_path):
+    out = tmp_path / "out"
+    finish(records, images[0])
+    left = [out / ".a-0123abc_.png", out / "records" / ".a-0123abc_.json"]
+    of_others = [out / ".b-0123abc_.png", out / ".summary-0123abc_.csv"]
+    for path in (*left, *of_others):
+        path.touch()
+    records.clean(images[:1])
+    assert not any(path.exists() for path in left) and all(path.exists() for path in of_others)
+    records.clean(images, alone=True)
+    assert not any(path.exists() for path in of_others)
+
+
 def test_shares_cover_everything_once():
     items = list(range(23))
     for count in (1, 2, 7, 30):
