@@ -32,11 +32,19 @@ def weights(path) -> dict[str, torch.Tensor]:
     return load_checkpoint(path)["state_dict"]
 
 
-def assert_same_weights(first, second, **tolerance):
-    first, second = weights(first), weights(second)
-    assert first.keys() == second.keys()
-    for name in first:
-        torch.testing.assert_close(first[name], second[name], msg=name, **tolerance)
+def assert_same_state(first, second):
+    """The averaged weights, those that go on learning, and the optimizer's moments."""
+    first, second = load_checkpoint(first), load_checkpoint(second)
+    for part in ("state_dict", "weights"):
+        assert first[part].keys() == second[part].keys()
+        for name, value in first[part].items():
+            torch.testing.assert_close(value, second[part][name], msg=name, rtol=0, atol=0)
+    assert any(
+        not torch.equal(v, first["weights"][name]) for name, v in first["state_dict"].items()
+    )
+    moments = zip(*(x["optimizer"]["state"].values() for x in (first, second)), strict=True)
+    for ours, theirs in moments:
+        torch.testing.assert_close(ours["exp_avg"], theirs["exp_avg"], rtol=0, atol=0)
 
 
 def test_training_learns(trained):
@@ -77,7 +85,11 @@ def test_resuming_after_a_kill_equals_an_uninterrupted_run(run, shapes, tmp_path
     assert load_checkpoint(parts / "latest.pth")["meta"]["iter"] < 30
     done = train(run, shapes, parts, *steps, "--resume", "auto")
     assert done.returncode == 0, done.stderr
-    assert_same_weights(whole / "latest.pth", parts / "latest.pth", rtol=0, atol=0)
+    assert_same_state(whole / "latest.pth", parts / "latest.pth")
+    other = train(run, shapes, parts, *steps, "--resume", "auto", "--seed", 3)
+    assert_one_line_error(other, "latest.pth", "seed is 3")
+    again = train(run, shapes, parts, *steps)
+    assert_one_line_error(again, "holds another training", "--overwrite")
 
 
 def test_published_architecture_trains_and_segments(run, shapes, tmp_path):
@@ -122,7 +134,7 @@ def test_another_architecture_and_other_classes(run, trained, tmp_path):
     load_from = ("--load_from", trained / "latest.pth")
     done = train(run, shapes, tmp_path / "four", "--max_iters", 1, *load_from)
     assert done.returncode == 0, done.stderr
-    assert "left to random initialisation: roi_head.bbox_head.fc_cls" in done.stderr + done.stdout
+    assert "taken over by name: disc, box, bar; new: new" in done.stderr + done.stdout
     assert len(load_checkpoint(tmp_path / "four" / "latest.pth")["meta"]["class_names"]) == 4
 
 
@@ -143,6 +155,8 @@ def test_bf16_on_cpu(run, shapes, tmp_path):
         (("--fold", 5), ("annotations_train_5.json", "no such annotation file")),
         (("--load_from", "nowhere.pth"), ("nowhere.pth", "no such checkpoint")),
         (("--resume", "a.pth", "--load_from", "b.pth"), ("--resume", "--load_from")),
+        (("--resume", "auto", "--overwrite"), ("--resume", "--overwrite")),
+        (("--cfg-options", "optimizer.lr=1e30"), ("the loss is not finite", "lower learning rate")),
         (("--image_dir", "nowhere"), ("--image_dir nowhere",)),
     ],
 )
