@@ -59,11 +59,9 @@ class TrainingModel(nn.Module):
         run_in_dtype(detector, dtype, device.type)
         self.runnable = detector
         if dist.is_initialized():
+            # every parameter gets a gradient, also from images without cells, see test_hooks.py
             ids = [device.index] if device.type == "cuda" else None
-            # An image without cells leaves the box and mask branches without gradients.
-            self.runnable = DistributedDataParallel(
-                detector, device_ids=ids, find_unused_parameters=True
-            )
+            self.runnable = DistributedDataParallel(detector, device_ids=ids)
 
     def train_step(self, batch: dict, optimizer: torch.optim.Optimizer) -> dict:
         """Losses of one batch, in the form that mmcv's runner expects."""

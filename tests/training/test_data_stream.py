@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import ROOT
 
 from cells.annotations import load_annotations
+from training.config import load_config, training_pipeline
 from training.dataset import CellDataset, EndlessSampler
 from training.transforms import LoadCellAnnotations, LoadCellImage, RandomIntensity, RandomWarp
 from utils.device import seed_everything
@@ -51,6 +53,92 @@ def test_warp_without_randomness_is_the_identity(records):
             )
             return
     pytest.fail("the identity never came up")
+
+
+def test_elastic_displacement_moves_masks_as_the_image(records):
+    """The bright discs' pixels stay under their masks when nothing but the elastic field acts."""
+    warp = RandomWarp(
+        (128, 96), 1.0, scale=(1.0, 1.0), stretch=0.0, rotate=False, elastic=(3.0, 3.0)
+    )
+    agreement = []
+    for seed in range(8):
+        seed_everything(seed)
+        sample = warp(load(records[0]))
+        discs = sample["gt_masks"].to_ndarray()[sample["gt_labels"] == 0].any(axis=0)
+        bright = sample["img"][..., 0] > 200
+        agreement.append((discs & bright).sum() / (discs | bright).sum())
+    assert min(agreement) > 0.85  # displaced the other way: below 0.6
+
+
+def test_cells_of_which_little_is_left_are_dropped(records):
+    """With a window of a quarter of the image, many cells are cut."""
+    kept = {}
+    for least in (0.0, 0.9):
+        warp = RandomWarp((64, 48), 1.0, (1.0, 1.0), 0.0, False, (0.0, 0.0), min_visible=least)
+        kept[least] = []
+        for seed in range(20):
+            seed_everything(seed)
+            kept[least] += warp(load(records[0]))["gt_masks"].areas.tolist()
+    whole = [crop for crop in load(records[0])["gt_masks"].areas]
+    assert len(kept[0.9]) < len(kept[0.0])
+    assert min(kept[0.0]) < 0.3 * min(whole)
+    assert min(kept[0.9]) >= 0.85 * min(whole)
+
+
+def test_crowd_regions_move_with_the_image(records):
+    """A region that is drawn as a white square is found where its box went."""
+    warp = RandomWarp((96, 96), 1.0, (0.8, 1.25), 0.1, False, (0.0, 0.0), fill=0)
+    for seed in range(10):
+        sample = load(records[0])
+        sample["img"] = np.zeros_like(sample["img"])
+        sample["img"][40:60, 50:80] = 255
+        sample["gt_bboxes_ignore"] = np.array([[50, 40, 80, 60]], np.float32)
+        seed_everything(seed)
+        moved = warp(sample)
+        rows, columns = np.nonzero(moved["img"][..., 0] > 127)
+        if not len(rows):  # outside of the window
+            continue
+        drawn = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        np.testing.assert_allclose(moved["gt_bboxes_ignore"][0], drawn, atol=2)
+
+
+def test_intensity_changes_contrast_brightness_and_noise(records):
+    image = np.full((64, 64, 3), 128, np.uint8)
+    image[16:48, 16:48] = 168
+    only = dict(contrast=(1.0, 1.0), brightness=0.0, blur=0.21, noise=0.0)
+
+    def changed(**options) -> np.ndarray:
+        seed_everything(4)
+        return RandomIntensity(mean=128, std=10, **{**only, **options})({"img": image})["img"]
+
+    np.testing.assert_allclose(changed(), image, atol=0.5)
+    steps = [np.ptp(changed(contrast=(factor, factor))) for factor in (0.5, 2.0)]
+    np.testing.assert_allclose(steps, [20, 80], atol=1)
+    assert abs(changed(brightness=2.0)[0, 0, 0] - 128) > 1
+    spread = []
+    for seed in range(8):  # half of the images
+        seed_everything(seed)
+        noisy = RandomIntensity(mean=128, std=10, **{**only, "noise": 2.0})({"img": image})["img"]
+        spread.append(noisy[:12].std())
+    assert min(spread) < 0.1 and max(spread) > 3
+
+
+def test_default_augmentation_works_on_crops(records):
+    """mmdet's own steps (crop, flip, filter) with masks that are no full frames."""
+    config = load_config(str(ROOT / "configs" / "mask_rcnn_resnest200.py"))
+    config.inference.update(scale=2.0, pixel_mean=[128.0] * 3, pixel_std=[12.0] * 3)
+    data = CellDataset(records, training_pipeline(config), seed=0)
+    for position in range(6):
+        sample = data[position % len(records), position]
+        height, width = sample["img_metas"].data["img_shape"][:2]
+        assert min(height, width) == pytest.approx(192, abs=1)  # 2 * 96, whatever the crop
+        masks, boxes = sample["gt_masks"].data, sample["gt_bboxes"].data.numpy()
+        assert (masks.height, masks.width) == tuple(sample["img"].data.shape[1:])
+        assert len(masks) == len(boxes) == len(sample["gt_labels"].data) >= 3
+        np.testing.assert_allclose(masks.get_bboxes(), boxes, atol=3)
+        pixels = sample["img"].data.numpy()[0]
+        for frame, label in zip(masks.to_ndarray(), sample["gt_labels"].data, strict=True):
+            assert (np.median(pixels[frame > 0]) < 0) == (label == 1)  # boxes are dark
 
 
 def test_intensity_keeps_grey_images_grey(records):
