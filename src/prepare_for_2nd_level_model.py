@@ -13,6 +13,8 @@ the models were not trained on: on others their predictions are better than they
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.options import (
@@ -24,11 +26,17 @@ from utils.options import (
     script_parser,
 )
 from utils.paths import split_paths
-from utils.script import quiet_libraries, run_script
+from utils.script import InputError, quiet_libraries, run_script
 
 if TYPE_CHECKING:
     from cells.annotations import AnnotationSet
     from network.tiling import TiledEnsemble
+
+# Options that the predictions depend on, beside the models.
+SETTINGS = (
+    *("score_thr", "tta", "scale", "diameter", "pixel_size", "tile", "overlap"),
+    "detection_share",
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,7 +45,11 @@ def parse_args() -> argparse.Namespace:
     add_data_options(parser)
     add_weights_option(parser)
     add("--out_dir", default="data_for_2nd_level_model", help="folder of the pickles")
-    add("--resume", action="store_true", help="skip images whose pickle is there")
+    add(
+        "--resume",
+        action="store_true",
+        help="skip images whose pickle is there, of the same models and options",
+    )
     add(
         "--detection_share",
         type=between(0.01, 1.0),
@@ -56,13 +68,14 @@ def main(args: argparse.Namespace) -> None:
     from network.setup import ensemble_from
     from second_level.pairing import hash_weights
 
+    weights = split_paths(args.weights)
+    hashes = tuple(hash_weights(weights))
     path = annotation_file(args.annotation_dir, "valid", args.fold)
     truth = load_annotations(path, args.image_dir, args.skip_invalid)
-    weights = split_paths(args.weights)
     ensemble = ensemble_from(args, weights)
     check_same_classes("--weights", ensemble.class_names, "the annotations", truth.class_names)
     ensemble.lower_thresholds(args.detection_share)
-    predict_images(ensemble, tuple(hash_weights(weights)), truth, args)
+    predict_images(ensemble, hashes, truth, args)
 
 
 def predict_images(
@@ -78,11 +91,16 @@ def predict_images(
     from second_level.predictions import ImagePredictions, prediction_path, write_predictions
 
     out_dir, share = args.out_dir, args.detection_share
+    settings = json.dumps({name: getattr(args, name) for name in SETTINGS})
     wanted = [
-        (record, prediction_path(out_dir, record.id))
+        (record, path)
         for record in truth.images
-        if not (args.resume and prediction_path(out_dir, record.id).is_file())
+        for path in [prediction_path(out_dir, record.id)]
+        if not (args.resume and _is_there(path, hashes, settings))
     ]
+    replaced = sum(path.is_file() for _, path in wanted) if args.resume else 0
+    if replaced:
+        print(f"{replaced} pickle(s) of other models or options, or damaged: predicted anew")
     count = 0
     images = read_ahead([record for record, _ in wanted], ensemble.grey_rule)
     bar = tqdm(zip(wanted, images, strict=True), total=len(wanted), desc="predicting")
@@ -91,9 +109,20 @@ def predict_images(
         count += len(found.kept)
         about = record.id, str(record.path), ensemble.class_names, found.kept, hashes
         limits = found.threshold / share, share
-        write_predictions(path, ImagePredictions(*about, *limits, ensemble.grey_rule))
+        write_predictions(path, ImagePredictions(*about, *limits, ensemble.grey_rule, settings))
     skipped = len(truth.images) - len(wanted)
     print(f"{len(wanted)} image(s), {count} instances -> {out_dir}; {skipped} were there already")
+
+
+def _is_there(path: Path, hashes: tuple[str, ...], settings: str) -> bool:
+    """Whether an image's predictions are those that would be made now."""
+    from second_level.predictions import read_predictions
+
+    try:
+        there = read_predictions(path)
+    except InputError:  # missing or damaged
+        return False
+    return (there.weights, there.settings) == (hashes, settings)
 
 
 if __name__ == "__main__":

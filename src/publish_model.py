@@ -11,9 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from utils.options import at_least, scores_by_class, script_parser
-from utils.script import quiet_libraries, run_script
+from utils.script import InputError, quiet_libraries, run_script
+
+if TYPE_CHECKING:
+    import torch
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,8 +33,11 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     from network.checkpoints import load_checkpoint, save_checkpoint
+    from network.descriptions import check_inference
     from network.scale import with_short_side
 
+    if Path(args.output).resolve() == Path(args.input).resolve():
+        raise InputError(f"--output {args.output}: is the input; give another file")
     checkpoint = load_checkpoint(args.input)
     meta = checkpoint["meta"]
     inference = json.loads(meta["inference"])
@@ -39,15 +46,27 @@ def main(args: argparse.Namespace) -> None:
     )
     if args.short_side:
         inference = with_short_side(inference, args.short_side)
+    try:
+        check_inference(inference)
+    except ValueError as error:
+        raise InputError(f"--short_side {args.short_side}: {error}; give another") from error
     meta["inference"] = json.dumps(inference)
     meta.pop("hook_msgs", None)
-    state = {
-        # running variances may be below what half precision resolves near zero
-        name: value.half() if value.is_floating_point() and "running_" not in name else value
-        for name, value in checkpoint["state_dict"].items()
-    }
+    state = {name: shortened(name, value) for name, value in checkpoint["state_dict"].items()}
     save_checkpoint(args.output, {"meta": meta, "state_dict": state}, compress=True)
     print(f"{args.output}: {Path(args.output).stat().st_size / 1e6:.1f} MB")
+
+
+def shortened(name: str, value: torch.Tensor) -> torch.Tensor:
+    """A weight in half precision, where that holds it.
+
+    Running variances may be below what it resolves near zero, and some weights beyond its largest
+    number.
+    """
+    if not value.is_floating_point() or "running_" in name:
+        return value
+    half = value.half()
+    return half if half.isfinite().all() else value
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from utils.device import join_processes, leave_processes, resolve_device
 from utils.options import add_compute_options, add_data_options, add_prediction_options
+from utils.paths import check_weights_exist
 from utils.script import InputError, quiet_libraries
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def run_evaluation(
     path = args.annotation_file or annotation_file(args.annotation_dir, "valid", args.fold)
     files = [path, *([args.predictions] if args.predictions else weights)]
     check_results_file(args.out, files)
+    if not args.predictions:
+        check_weights_exist(weights)
     truth = load_annotations(path, args.image_dir, args.skip_invalid)
     if args.predictions:
         source: ModelPredictions | FilePredictions = _file_source(args, truth)

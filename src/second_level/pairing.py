@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.files import sha256, write_json
-from utils.paths import in_repository
-from utils.script import InputError
+from utils.paths import check_weights_exist, in_repository
 
 FOLDER = "2nd_level_model"  # of the repository
 MODEL_SUFFIXES = (".pkl", ".cbm")
@@ -26,9 +25,7 @@ def hash_weights(paths: Sequence[str]) -> list[str]:
     Raises:
         InputError: a file is missing.
     """
-    for path in paths:
-        if not Path(path).is_file():
-            raise InputError(f"{path}: no such checkpoint file; check the path")
+    check_weights_exist(paths)
     return [sha256(path) for path in paths]
 
 

@@ -3,8 +3,8 @@
 A file is a dict of plain Python types and NumPy arrays: `image_id`, `image_path`, `image_size`
 (height, width), `class_names`, `weights` (SHA-256 of the checkpoints), `boxes`, `scores`, `labels`
 and `offsets` as in `Instances`, and `masks`, a list of uint16 crops (probability times 65535).
-Later files also have `agreement` as in `Instances`, `threshold`, `detection_share` and `grey` (see
-`GreyRule`).
+Later files also have `agreement` as in `Instances`, `threshold`, `detection_share`, `grey` (see
+`GreyRule`) and `settings`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class ImagePredictions:
         threshold: least score of an instance that counts where no second level decides.
         detection_share: from this share of the threshold on there are instances.
         grey_rule: how the image is to be read; earlier files do not say it.
+        settings: the options that they were made with, as text; empty in earlier files.
     """
 
     image_id: str | int
@@ -51,6 +52,7 @@ class ImagePredictions:
     threshold: float = 0.0
     detection_share: float = 1.0
     grey_rule: GreyRule = AS_STORED
+    settings: str = ""
 
     @property
     def kept(self) -> Instances:
@@ -85,6 +87,7 @@ def write_predictions(path: str | Path, predictions: ImagePredictions) -> None:
         "threshold": float(predictions.threshold),
         "detection_share": float(predictions.detection_share),
         "grey": predictions.grey_rule.to_dict(),
+        "settings": predictions.settings,
     }
     with atomic_path(path) as temporary:
         # protocol 4 holds an array's bytes in a form that any NumPy reads
@@ -154,9 +157,12 @@ def _checked(record: object) -> ImagePredictions:
     weights = record.get("weights", [])
     if not isinstance(weights, list) or not all(isinstance(value, str) for value in weights):
         raise TypeError("weights are no texts")
+    settings = record.get("settings", "")
+    if not isinstance(settings, str):
+        raise TypeError("settings are no text")
     about = record["image_id"], record["image_path"], tuple(names)
     rule = GreyRule.from_dict(record["grey"]) if "grey" in record else AS_STORED
-    return ImagePredictions(*about, instances, tuple(weights), *limits, rule)
+    return ImagePredictions(*about, instances, tuple(weights), *limits, rule, settings)
 
 
 def _array(record: dict, name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from utils.script import InputError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, and limits of a user
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -22,9 +25,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     The folder is created. On an exception the temporary file is removed and `path` stays as it was.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder cannot be written to, the disk is full, or `path` is a folder.
     """
     path = Path(path)
+    if os.path.isdir(path):  # Path.is_dir raises for names that are too long
+        raise InputError(f"{path}: is a folder; give the name of a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
@@ -43,6 +48,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except Exception as error:
+        reason = _no_room(error)
+        if reason is None:
+            raise
+        raise InputError(
+            f"{path}: cannot be written ({reason}); make room, or choose another folder"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -60,6 +72,15 @@ def remove_leftovers(paths: Iterable[str | Path]) -> None:
             match = re.fullmatch(r"\.(.+)-[a-z0-9_]{8}", file.stem)  # as mkstemp names them
             if match and (match[1], file.suffix) in wanted:
                 file.unlink(missing_ok=True)
+
+
+def _no_room(error: BaseException | None) -> str | None:
+    """What the system says where it had no room, also behind what torch makes of it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return error.strerror
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def write_json(path: str | Path, value: object, indent: int | None = 2) -> None:

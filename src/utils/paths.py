@@ -62,6 +62,17 @@ def demo_image() -> str:
     raise InputError("demo_images: no image is left there; give --image")
 
 
+def check_weights_exist(paths: Sequence[str]) -> None:
+    """Look for checkpoints before the long work starts.
+
+    Raises:
+        InputError: one is missing.
+    """
+    for path in paths:
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such checkpoint file; check the path")
+
+
 def split_paths(entries: Sequence[str]) -> list[str]:
     """Paths given as several arguments, or as one string separated by white space, or both.
 

@@ -6,6 +6,7 @@ Imports the standard library only: check_install.py runs before anything is inst
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import logging
 import os
@@ -18,6 +19,13 @@ from pathlib import Path
 from typing import NoReturn
 
 MAX_LISTED = 50  # problems listed one by one; the rest is only counted
+
+
+# What the system says of folders and disks; a file that is missing is another matter.
+OF_PLACES = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+)
 
 
 class InputError(Exception):
@@ -52,6 +60,12 @@ def run_script(
     except InputError as error:
         traceback.clear_frames(error.__traceback__)  # ends progress bars, which share the line
         print_error(error)
+        code = 2
+    except OSError as error:
+        if error.errno not in OF_PLACES:
+            raise
+        remedy = "check the disk, the folder and its permissions"
+        print_error(InputError(f"{error.filename or 'a file'}: {error.strerror}; {remedy}"))
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

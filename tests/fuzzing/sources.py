@@ -12,9 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from fuzzing.harness import run_copy, script
 from fuzzing.structures import saved, tiff_bytes
-from helpers import CLASS_NAMES, CONFIGS, ROOT, write_shapes
-from mmcv import Config
+from fuzzing.targets import TRAINING
+from helpers import CLASS_NAMES, ROOT, write_shapes
 from second_level_data import truth_of, write_all
 from untrained import write_untrained
 
@@ -36,7 +37,7 @@ def write_sources(folder: Path) -> Path:
     layouts["categories"] = [{"id": 10, "name": "cort"}]
     layouts["annotations"] = [row for row in layouts["annotations"] if row["category_id"] == 10]
     (folder / "layouts.json").write_text(json.dumps(layouts), encoding="utf-8")
-    write_training_state(folder / "training.pth", checkpoint)
+    write_training_state(folder / "training.pth", data)
     arrays = {name: value.numpy() for name, value in list(weights.items())[:12]}
     classifier = np.zeros((4, 8), np.float32)
     arrays["roi_heads.box_predictor.0.cls_score.weight"] = classifier
@@ -55,17 +56,15 @@ def write_sources(folder: Path) -> Path:
     return folder
 
 
-def write_training_state(path: Path, checkpoint: dict) -> None:
-    """A checkpoint as a training leaves it after its first iteration."""
-    from mmcv.runner import build_optimizer
-
-    from network.models import build_model
-
-    model = build_model(json.loads(checkpoint["meta"]["model"]))
-    settings = Config.fromfile(str(CONFIGS / "tiny_resnest.py"))
-    optimizer = build_optimizer(model, settings.optimizer)
-    meta = {**checkpoint["meta"], "iter": 1, "hook_msgs": {}}
-    path.write_bytes(saved({**checkpoint, "meta": meta, "optimizer": optimizer.state_dict()}))
+def write_training_state(path: Path, data: Path) -> None:
+    """The checkpoint that a training of the options `TRAINING` leaves."""
+    out = path.with_suffix("")
+    options = f"--image_dir {data}/images --annotation_dir {data}/annotations --out_dir {out} "
+    train = script(ROOT / "src/train_cis.py", (options + TRAINING).split())
+    outcome = run_copy(train, path.with_suffix(".txt"))
+    assert outcome.code == 0, outcome.stderr
+    (out / "latest.pth").rename(path)
+    shutil.rmtree(out)
 
 
 def write_results(path: Path, data: Path) -> None:

@@ -127,8 +127,10 @@ def damage_image(suffix: str):
             return numpy_bytes(image)
         if suffix == ".tif":
             return tiff_bytes(image)
-        done, encoded = cv2.imencode(suffix, image if image.dtype == np.uint8 else image[:1])
-        return encoded.tobytes() if done else b""
+        try:
+            return cv2.imencode(suffix, image)[1].tobytes()
+        except cv2.error:  # OpenCV writes no such image
+            return b""
 
     return damage
 

@@ -23,6 +23,7 @@ from helpers import CONFIGS, ROOT
 DATA = "--image_dir SOURCES/data/images --annotation_dir SOURCES/data/annotations"
 MODEL = "--weights SOURCES/model.pth --device cpu"
 EVERYTHING = "--save labels masks rois geojson coco csv kaggle"
+TRAINING = f"--config {CONFIGS}/tiny_resnest.py --max_iters 2 --workers 0 --precision fp32"
 ANNOTATIONS = "data/annotations/annotations_valid_0.json"
 
 
@@ -115,8 +116,7 @@ def how_often(name: str) -> int:
 def _targets() -> list[Target]:
     infer = "--out_dir OUT/results " + EVERYTHING
     evaluate = f"{DATA} --out_dir OUT/evaluation --out OUT/found.json --show_dir OUT/pictures"
-    train = f"--config {CONFIGS}/tiny_resnest.py --out_dir OUT/model --max_iters 2 --workers 0 "
-    train += "--precision fp32 --device cpu"
+    train = f"{TRAINING} --out_dir OUT/model"
     fit = "--out_dir OUT/model --iterations 3"
     targets = [
         Target(

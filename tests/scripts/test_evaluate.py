@@ -161,9 +161,16 @@ def test_perfect_predictions_from_elsewhere(shapes, tmp_path):
     ],
 )
 def test_bad_input(shapes, tmp_path, more, part):
+    weights = "nowhere.pth" if "nowhere.pth" in part else "README.md"
     with pytest.raises(InputError, match=part):
-        run_evaluation(["nowhere.pth"], options(shapes, tmp_path / "out", *more))
+        run_evaluation([weights], options(shapes, tmp_path / "out", *more))
     assert not (tmp_path / "out").exists()
+
+
+def test_missing_weights_are_noticed_before_images_are_read(tmp_path):
+    arguments = options(tmp_path, tmp_path / "out")  # without any annotation
+    with pytest.raises(InputError, match="nowhere.pth: no such checkpoint"):
+        run_evaluation(["nowhere.pth"], arguments)
 
 
 def test_an_output_folder_that_is_a_file(shapes, tmp_path):

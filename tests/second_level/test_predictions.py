@@ -137,3 +137,9 @@ def test_prediction_files_whose_parts_do_not_fit(folder, field, value, tmp_path)
     path.write_bytes(pickle.dumps({k: v for k, v in record.items() if k != field}))
     with pytest.raises(InputError, match=f"lacks '{field}'"):
         read_predictions(path)
+
+
+def test_settings_come_back(tmp_path):
+    about = "a", "", ("x",), Instances.empty((5, 7)), ("0" * 64,)
+    write_predictions(tmp_path / "a.pkl", ImagePredictions(*about, settings="{}"))
+    assert read_predictions(tmp_path / "a.pkl").settings == "{}"

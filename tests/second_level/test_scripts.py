@@ -17,6 +17,7 @@ from second_level.model import load_second_level
 from second_level.predictions import (
     read_predictions,
 )
+from utils.files import sha256
 from utils.paths import BUNDLED_SECOND_LEVEL
 
 QUICK = ("--iterations", 60)
@@ -87,6 +88,13 @@ def test_prepare_and_resume(run, untrained, shapes, tmp_path):
     assert "2 were there already" in again.stdout
     assert paths[0].stat().st_mtime_ns == before
     assert paths[1].is_file()
+    # predictions of other models, of other options, or damaged ones are no reason to skip
+    paths[2].write_bytes(paths[2].read_bytes()[:-20])
+    one = run(*prepare[:-4], "--weights", untrained(), "--out_dir", out_dir, "--resume")
+    assert one.returncode == 0, one.stderr
+    assert "3 pickle(s) of other models or options" in one.stdout
+    assert "0 were there already" in one.stdout
+    assert {read_predictions(path).weights for path in paths} == {(sha256(untrained()),)}
 
 
 def test_prepare_refuses_models_of_other_classes(run, untrained, shapes, tmp_path):

@@ -1,0 +1,74 @@
+"""Checkpoints made small enough to share."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+import pytest
+import torch
+
+from network.checkpoints import load_checkpoint, save_checkpoint
+from publish_model import main
+from utils.script import InputError
+
+
+def publish(path, output, **options) -> dict:
+    values = {"confidence": [], "short_side": None, **options}
+    main(Namespace(input=str(path), output=str(output), **values))
+    return load_checkpoint(output)
+
+
+def test_options_change_what_inference_reads(untrained, tmp_path):
+    made = publish(
+        untrained(), tmp_path / "x.pth", confidence=["default=0.4", "box=1"], short_side=192
+    )
+    before = json.loads(load_checkpoint(untrained())["meta"]["inference"])
+    inference = json.loads(made["meta"]["inference"])
+    assert inference["confidence"] == {**before["confidence"], "default": 0.4, "box": 1.0}
+    assert inference["short_side"] == 192
+    weights = [value for name, value in made["state_dict"].items() if "running_" not in name]
+    assert {v.dtype for v in weights if v.is_floating_point()} == {torch.float16}
+
+
+def test_the_name_needs_no_suffix(untrained, tmp_path):
+    assert publish(untrained(), tmp_path / "new" / "model")["state_dict"]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["model"]
+
+
+def test_weights_that_half_precision_does_not_hold(untrained, tmp_path):
+    checkpoint = load_checkpoint(untrained())
+    name = "rpn_head.rpn_cls.weight"
+    checkpoint["state_dict"][name] = checkpoint["state_dict"][name] * 0 + 1e5
+    save_checkpoint(tmp_path / "in.pth", checkpoint)
+    made = publish(tmp_path / "in.pth", tmp_path / "x.pth")["state_dict"]
+    assert (made[name] == 1e5).all()
+    assert made["rpn_head.rpn_cls.bias"].dtype == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"short_side": 100_000}, "--short_side 100000"),
+        ({"confidence": ["default=1.5"]}, "--confidence default=1.5"),
+        ({"confidence": ["disc=nan"]}, "--confidence disc=nan"),
+        ({"confidence": ["disc=-0.1"]}, "--confidence disc=-0.1"),
+        ({"confidence": ["cell=0.5"]}, "disc, box, bar"),
+        ({"confidence": ["disc"]}, "CLASS=SCORE"),
+    ],
+)
+def test_values_out_of_range(untrained, tmp_path, options, part):
+    with pytest.raises(InputError) as caught:
+        publish(untrained(), tmp_path / "x.pth", **options)
+    assert part in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_input_and_folders_are_not_written_to(untrained, tmp_path):
+    before = untrained().read_bytes()
+    with pytest.raises(InputError, match="is the input"):
+        publish(untrained(), untrained())
+    with pytest.raises(InputError, match="is a folder"):
+        publish(untrained(), tmp_path)
+    assert untrained().read_bytes() == before
+    assert not list(tmp_path.iterdir())
