@@ -264,3 +264,13 @@ def test_only_windows_of_an_image_are_read():
     assert_each_disc_once(image, found.kept)
     assert set(asked) == {FIELD}
     assert len(asked) == 6
+
+
+def test_thresholds_of_an_image_of_several_tiles():
+    image = paint((100, 280), [(60, 50, 9, 90), (200, 50, 9, 30), (140, 80, 9, 40)])
+    tiled = TiledEnsemble(Painted(threshold=0.5))
+    assert len(tiled.predict(image)) == 1
+    found = tiled.candidates(image, least_score=0.2)  # an evaluation that searches the threshold
+    assert_each_disc_once(image, found.instances)
+    assert (found.deciding_class, found.threshold) == (0, 0.5)
+    assert len(found.kept) == 1
