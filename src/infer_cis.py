@@ -100,11 +100,11 @@ def main(args: argparse.Namespace) -> None:
     weights = choose_weights(args.weights)
     out_dir = Path(args.out_dir)
     images = args.image or [demo_image()]
+    quiet_libraries()
     junk = macos_notes(images, args.recursive)
     if junk:
         print(f"note: {junk[0]}: {len(junk)} such file(s) of macOS are left out", file=sys.stderr)
     planned = plan_run(images, args.recursive, out_dir, args.save, plane_choice(args))
-    quiet_libraries()
     with quick_start():
         from network.setup import ensemble_from
         from runs.summary import sum_up, write_run

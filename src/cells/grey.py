@@ -25,7 +25,7 @@ SPREAD_MARGIN = 1.5  # contrast beyond the training images' that a model is expe
 # Of the training images' spreads, the one that images without natural contrast get. Contrast that
 # is too low costs little; noise that is raised too far looks like cells. 18 Sartorius validation
 # images brought to a spread of 6 / 7.5 / 9 / 12 score 0.182 / 0.182 / 0.177 / 0.175, as they are
-# 0.188.
+# 0.188 (benchmarks/benchmark_values.py --spreads).
 SPREAD_QUANTILE = 0.2
 
 

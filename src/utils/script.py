@@ -130,6 +130,9 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message="invalid escape sequence")  # mmdet on Python 3.12
     warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    # of damaged images: readers raise errors, which are reported in one line each
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
 
 
 @contextmanager

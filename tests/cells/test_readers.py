@@ -209,3 +209,25 @@ def test_files_are_closed(tmp_path):
     for _ in range(20):
         whole(open_volume(path), Z=1, C=1)
     assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+@pytest.mark.parametrize("change", ["checksum", "end"])
+def test_damaged_png(tmp_path, change, capfd):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), STACK[0, 0])
+    data = bytearray(path.read_bytes())
+    data[200] ^= 255
+    path.write_bytes(data if change == "checksum" else data[:2000])
+    with pytest.raises(InputError, match="a.png: damaged or cut off"):
+        open_volume(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_tile_that_is_larger_than_the_file_can_hold(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK[0, 0], tile=(32, 32), compression="zlib")
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        tif.pages[0].tags["TileWidth"].overwrite(2**15)
+        tif.pages[0].tags["TileLength"].overwrite(2**15)
+    with pytest.raises(InputError, match="a.tif"):
+        open_volume(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -10,6 +12,7 @@ import numpy as np
 from cells.readers.volume import Volume, array_reader
 from utils.script import InputError
 
+PNG_START = b"\x89PNG\r\n\x1a\n"
 REMEDY = "convert it to PNG, JPEG or TIFF"
 
 
@@ -20,6 +23,8 @@ def open_picture(path: Path) -> Volume:
         InputError: unreadable.
     """
     data = np.fromfile(path, np.uint8)  # imread cannot open every Unicode path
+    if path.suffix.lower() == ".png":
+        _check_png(path, data.tobytes())
     try:
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     except cv2.error as error:  # for example more pixels than OpenCV takes
@@ -40,3 +45,20 @@ def open_picture(path: Path) -> Volume:
         colour=colour,
         read=array_reader(image, "YXS" if colour else "YX"),
     )
+
+
+def _check_png(path: Path, data: bytes) -> None:
+    """Raise an `InputError` for a PNG with a wrong checksum, before libpng prints about it."""
+    if not data.startswith(PNG_START):
+        return
+    at = len(PNG_START)
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8].ljust(8, b"\0"))
+        end = at + 12 + length
+        chunk, checksum = data[at + 4 : end - 4], data[end - 4 : end]
+        if end > len(data) or zlib.crc32(chunk) != int.from_bytes(checksum, "big"):
+            raise InputError(f"{path}: damaged or cut off at byte {at}; copy or save it again")
+        if kind == b"IEND":
+            return
+        at = end
+    raise InputError(f"{path}: cut off at byte {at}; copy or save it again")

@@ -49,6 +49,7 @@ def _volume(path: Path, tif: TiffFile) -> Volume:
     if page.photometric == PHOTOMETRIC.SEPARATED:
         raise InputError(f"{path}: colours for print (CMYK); save it as RGB or grey")
     check_size(path, series.shape, series.nbytes)
+    check_size(path, page.shape, page.nbytes)
     readers = [_reader(path, tif, one) for one in positions]
     read = readers[0] if len(readers) == 1 else _by_position(readers)
     if page.photometric == PHOTOMETRIC.MINISWHITE:

@@ -11,7 +11,7 @@ from threading import Lock
 import numpy as np
 from tifffile import TiffFile, TiffPageSeries
 
-from cells.readers.volume import Reader, Window
+from cells.readers.volume import Reader, Window, check_size
 from utils.script import InputError
 
 CACHE_BYTES = 2**26  # decoded segments that are kept: neighbouring windows share some
@@ -27,6 +27,9 @@ def segment_reader(path: Path, tif: TiffFile, series: TiffPageSeries) -> Reader 
 
     Returns:
         None where the pages do not follow each other as the axes say, or hold volumes.
+
+    Raises:
+        InputError: a tile would be far larger than the file.
     """
     page = series.keyframe
     colour_last = series.axes[-1] == "S"
@@ -34,6 +37,9 @@ def segment_reader(path: Path, tif: TiffFile, series: TiffPageSeries) -> Reader 
     planes = math.prod(series.shape[: len(outer)])
     apart = page.samplesperpixel if page.planarconfig == 2 else 1
     plain = series.axes.endswith(("YX", "YXS")) and series.transform is None
+    if page.is_tiled:
+        tile = page.tilelength, page.tilewidth, page.samplesperpixel
+        check_size(path, tile, math.prod(tile) * np.dtype(series.dtype).itemsize)
     if not plain or page.imagedepth != 1 or planes != len(series.pages) * apart:
         return None
     return _Segments(path, tif, series, outer, apart).read

@@ -13,7 +13,7 @@ from utils.script import InputError
 
 # A file cannot hold more than this many times its size: the best compression of an even image is
 # about 1 to 1000. Small sizes are never refused.
-LEAST_BYTES, LARGEST_RATIO = 2**30, 2000
+LEAST_BYTES, LARGEST_RATIO = 2**28, 2000
 
 
 class Window(NamedTuple):
