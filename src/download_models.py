@@ -19,11 +19,10 @@ from pathlib import Path
 from published.downloads import Download, add_download_options, google_drive, obtain_all
 from second_level.pairing import hash_weights, write_pairing
 from utils.options import script_parser
-from utils.paths import PUBLISHED_MODELS
+from utils.paths import PUBLISHED_MODELS, PUBLISHED_SECOND_LEVEL
 from utils.script import InputError, run_script
 
 FOLDER = "models/pretrained_models"
-SECOND_LEVEL = "2nd_level_model/published_catboost.pkl"
 BRANCHES = ("main", "master")
 REPOSITORY = "https://raw.githubusercontent.com/gallegi/T4E_Sartorius_Cell_InstanceSegmentation"
 LIVECELL_URL = (
@@ -49,7 +48,7 @@ DOWNLOADS = [
         google_drive("14MxtNPxWkbwIft-5mqwG1EEz-oC18VpQ"),
         PUBLISHED_MODELS[1],
     ),
-    from_repository(SECOND_LEVEL, "2nd_level_model/catboost.pkl"),
+    from_repository(PUBLISHED_SECOND_LEVEL, "2nd_level_model/catboost.pkl"),
     from_repository("2nd_level_model/published_features.csv", "2nd_level_model/features.xls"),
     *(from_repository(image, image) for image in DEMO_IMAGES),
 ]
@@ -75,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
     if not failures:
         root = Path(args.root)
         weights = hash_weights([str(root / path) for path in PUBLISHED_MODELS])
-        write_pairing(root / SECOND_LEVEL, weights)
+        write_pairing(root / PUBLISHED_SECOND_LEVEL, weights)
     return 1 if failures else 0
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from utils.files import atomic_path, sha256
+from utils.files import sha256, write_json
 
 FORMAT = 1  # a higher number makes earlier files void
 
@@ -43,8 +43,7 @@ class Parts:
     def save(self, image: Path, part: dict) -> None:
         """Keep what was found in an image; the file is there completely or not at all."""
         path = self._path(image)
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(part), encoding="utf-8")
+        write_json(path, part, indent=None)
         self._used.add(path)
 
     def forget_others(self) -> None:
