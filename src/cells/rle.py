@@ -168,12 +168,12 @@ def to_rles(instances: Instances, threshold: float = MASK_THRESHOLD) -> list[dic
     """RLE of each instance's foreground in the frame of the image, `counts` as str."""
     crops = binary_crops(instances, threshold)
     return [
-        _encode_crop(crop, offset, instances.image_size)
+        encode_crop(crop, offset, instances.image_size)
         for crop, offset in zip(crops, instances.offsets, strict=True)
     ]
 
 
-def _encode_crop(crop: np.ndarray, offset: Sequence[int], image_size: tuple[int, int]) -> dict:
+def encode_crop(crop: np.ndarray, offset: Sequence[int], image_size: tuple[int, int]) -> dict:
     """`encode` of a pasted crop, at the cost of the crop instead of the image."""
     height, width = image_size
     columns, rows = np.nonzero(crop.T)

@@ -9,14 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
-import cv2
 import numpy as np
-import tifffile
-from scipy.ndimage import find_objects
 
 from cells.annotations import AnnotatedImage, AnnotationSet, check_same_classes
 from cells.grey import AS_STORED, GreyRule
 from cells.instances import Candidates, Instances, dominant_class
+from cells.label_images import label_crops, read_labels
 from cells.rle import rle_crop, to_rle
 from evaluation.thresholds import CONFIDENCES
 from network.tiling import TiledEnsemble
@@ -209,17 +207,14 @@ class LabelImages:
         Raises:
             InputError: the label image is unreadable or does not fit the image.
         """
-        labels = _read_labels(self._paths[record.id], record.image_size)
-        windows = find_objects(labels)
-        offsets = [(columns.start, rows.start) for rows, columns in windows]
-        ends = [(columns.stop, rows.stop) for rows, columns in windows]
+        crops = label_crops(read_labels(self._paths[record.id], record.image_size))
         return _certain_instances(
             record,
-            labels=[0] * len(windows),
-            scores=[1.0] * len(windows),
-            boxes=[(*offset, *end) for offset, end in zip(offsets, ends, strict=True)],
-            crops=[labels[window] == i + 1 for i, window in enumerate(windows)],
-            offsets=offsets,
+            labels=[0] * len(crops),
+            scores=[1.0] * len(crops),
+            boxes=[(x, y, x + mask.shape[1], y + mask.shape[0]) for mask, (x, y) in crops],
+            crops=[mask for mask, _ in crops],
+            offsets=[offset for _, offset in crops],
         )
 
 
@@ -232,32 +227,6 @@ def _label_path(folder: Path, record: AnnotatedImage) -> Path | None:
         for suffix in LABEL_SUFFIXES
     )
     return next((path for path in candidates if path.is_file()), None)
-
-
-def _read_labels(path: Path, image_size: tuple[int, int]) -> np.ndarray:
-    """Label image with labels 1, 2 ... N without gaps, int32 [height, width].
-
-    Raises:
-        InputError: unreadable, of another size than the image, or without whole numbers.
-    """
-    try:
-        if path.suffix == ".npy":
-            labels = np.load(path, allow_pickle=False)
-        elif path.suffix == ".png":
-            labels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-        else:
-            labels = tifffile.imread(path)
-    except Exception as error:  # each library raises kinds of its own for broken files
-        raise InputError(f"{path}: unreadable label image ({error}); write it again") from error
-    if labels is None or labels.shape != image_size:
-        shape = None if labels is None else labels.shape
-        raise InputError(f"{path}: label image of shape {shape}, but the image is {image_size}")
-    if labels.dtype.kind not in "buif":
-        raise InputError(f"{path}: label image of {labels.dtype} values; give whole numbers")
-    if not np.isfinite(labels).all() or (labels != np.floor(labels)).any():
-        raise InputError(f"{path}: label image with fractions; give 0 or a whole number per pixel")
-    values, labels = np.unique(np.where(labels > 0, labels, 0), return_inverse=True)
-    return labels.reshape(image_size).astype(np.int32) + (values[0] > 0)
 
 
 def _certain_instances(
