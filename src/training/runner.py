@@ -29,6 +29,7 @@ from network.models import build_model, forget_pretrained, run_in_dtype, set_num
 from training.hooks import AverageHook, CheckpointHook, CompetitionHook, NormHook, SeedHook
 from training.initial_weights import initialise, start_from
 from training.run_record import check_same_run
+from training.training_state import check_training_state, load_optimizer
 from utils.device import seed_everything
 from utils.files import write_json
 from utils.script import InputError
@@ -125,15 +126,12 @@ class CellRunner(IterBasedRunner):
     def resume(self, path: str) -> None:
         """Continue where the checkpoint was written."""
         checkpoint = load_checkpoint(path)
-        if not {"optimizer", "weights"} <= checkpoint.keys() or not (
-            {"iter", "run"} <= checkpoint["meta"].keys()
-        ):
-            raise InputError(f"--resume {path}: holds no training state; use --load_from instead")
+        check_training_state(checkpoint, path)
         check_same_run(path, checkpoint["meta"]["run"], self.description["run"])
         load_weights(self.model.detector, checkpoint["state_dict"], path)
         self.average.restart()
         load_weights(self.model.detector, checkpoint["weights"], path)
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        load_optimizer(self.optimizer, checkpoint["optimizer"], path)
         meta = checkpoint["meta"]
         self.description = {**self.description, "inference": meta["inference"]}
         self._iter = self._inner_iter = meta["iter"]

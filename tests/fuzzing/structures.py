@@ -26,8 +26,11 @@ def damage_checkpoint(content: bytes, rng: random.Random) -> bytes:
         meta[name] = json.dumps(damage_tree(json.loads(meta[name]), rng))
     elif change < 0.75:
         checkpoint["meta"] = damage_tree(meta, rng)
-    elif change < 0.8 and "optimizer" in checkpoint:
-        checkpoint["optimizer"] = damage_tree(checkpoint["optimizer"], rng)
+    elif change < 0.9 and "optimizer" in checkpoint:
+        if rng.random() < 0.5:
+            checkpoint["optimizer"] = damage_tree(checkpoint["optimizer"], rng)
+        else:
+            damage_weights(checkpoint["weights"], rng)
     else:
         damage_weights(checkpoint["state_dict"], rng)
     return saved(checkpoint)
