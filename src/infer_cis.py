@@ -253,7 +253,7 @@ def segment_share(
             done += 1
             print(f"{image.label} -> {written.result()}")
             continue
-        message = one_line(error, image.path)
+        message = one_line(error, image.path, "; -v shows more")
         records.fail(image, message)
         if args.verbose and not isinstance(error, InputError):
             traceback.print_exception(error)

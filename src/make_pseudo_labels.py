@@ -33,7 +33,7 @@ from utils.options import (
     script_parser,
 )
 from utils.paths import list_images, split_paths
-from utils.script import InputError, quiet_libraries, run_script
+from utils.script import InputError, one_line, quiet_libraries, run_script
 
 # Options that an image's labels do not depend on; models count by their content.
 NOT_OF_THE_LABELS = {
@@ -213,7 +213,7 @@ def label_images(
                 labels = find_labels(ensemble, part, rules, rescore)
                 part = as_part(labels, ensemble.class_names)
         except Exception as error:  # whatever is wrong with an image, the others are labelled
-            problems.append(one_line(path, error))
+            problems.append(one_line(error, path))
             continue
         if new:
             store.save(path, part)
@@ -249,12 +249,6 @@ def usual_second_level(args: argparse.Namespace, weights: Sequence[str]) -> str 
 def file_name(path: Path, image_dir: str) -> str:
     """An image's place relative to the folder that training gets, with forward slashes."""
     return Path(os.path.relpath(path, image_dir)).as_posix()
-
-
-def one_line(path: Path, error: Exception) -> str:
-    """What went wrong with an image."""
-    text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    return " ".join((text if str(path) in text else f"{path}: {text}").split())
 
 
 def write_pictures(

@@ -83,11 +83,19 @@ def print_error(error: InputError) -> None:
         print(line, file=sys.stderr)
 
 
-def one_line(error: BaseException, path: object) -> str:
-    """Why work on a file failed, as an `InputError` says it itself."""
+def one_line(error: BaseException, path: object, hint: str = "") -> str:
+    """Why work on a file failed.
+
+    Args:
+        error: an `InputError` explains itself; of others the kind is named.
+        path: the file, which stands in front unless the error names it.
+        hint: follows what is not an `InputError`.
+    """
     if isinstance(error, InputError):
-        return str(error)
-    return f"{path}: {type(error).__name__}: {' '.join(str(error).split())}; -v shows more"
+        text = str(error)
+    else:
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}{hint}"
+    return text if str(path) in text else f"{path}: {text}"
 
 
 def report_problems(
