@@ -231,3 +231,12 @@ def test_a_tile_that_is_larger_than_the_file_can_hold(tmp_path):
         tif.pages[0].tags["TileLength"].overwrite(2**15)
     with pytest.raises(InputError, match="a.tif"):
         open_volume(path)
+
+
+def test_a_table_of_strips_that_is_too_short(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK[0, 0], compression="zlib", rowsperstrip=10)
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        tif.pages[0].tags["RowsPerStrip"].overwrite(3)
+    with pytest.raises(InputError, match="a.tif: damaged"):
+        whole(open_volume(path))

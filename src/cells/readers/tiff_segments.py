@@ -120,12 +120,15 @@ class _Segments:
     def _decode(self, number: int, linear: int, row: int, column: int) -> np.ndarray:
         page, keyframe = self._series.pages[number], self._series.keyframe
         empty = np.zeros((*self._size, self._shape[2]), self._series.dtype)
-        if page is None or linear >= len(page.dataoffsets) or not page.databytecounts[linear]:
-            return empty  # a sparse file
+        if page is None:
+            return empty  # a plane that was not taken
         try:
+            offset, count = page.dataoffsets[linear], page.databytecounts[linear]
+            if not count:
+                return empty  # a sparse file
             file = page.parent.filehandle
-            file.seek(page.dataoffsets[linear])
-            data = file.read(page.databytecounts[linear])
+            file.seek(offset)
+            data = file.read(count)
             options = {}
             if keyframe.jpegtables is not None or keyframe.jpegheader is not None:
                 options = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
