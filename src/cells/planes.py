@@ -65,29 +65,23 @@ def choose_planes(volume: Volume, choice: PlaneChoice) -> list[Plane]:
         InputError: several planes and no choice, or one that the file does not have.
     """
     roles = _roles(volume, choice)
-    ranges: dict[str, list[int]] = {}
-    projection = None
-    colour = (
-        None if "C" in roles.values() or not choice.channel else _colour(volume, choice.channel)
-    )
-    for axis, size in volume.sizes.items():
-        role = roles.get(axis)
-        if role == "C" and choice.channel:
-            ranges[axis] = [_channel(volume, size, choice.channel)]
-        elif role == "Z" and choice.z in PROJECTIONS:
-            projection = (choice.z, axis)
-        elif role == "Z" and choice.z:
-            ranges[axis] = [_number(volume, "--z", choice.z, size)]
-        elif role == "T" and choice.frames:
-            ranges[axis] = _frames(volume, choice.frames, size)
-        else:
-            ranges[axis] = list(range(size))
+    _check_absent(volume, roles, choice)
+    axis_of = {role: axis for axis, role in roles.items()}
+    projected = axis_of.get("Z") if choice.z in PROJECTIONS else None
+    ranges = {
+        axis: _positions(volume, axis, roles.get(axis), choice)
+        for axis in volume.sizes
+        if axis != projected
+    }
     _check_chosen(volume, ranges, roles, choice)
+    colour = None
+    if volume.colour and choice.channel and "C" not in axis_of:
+        colour = _channel(volume, 3, choice.channel, COLOURS)
     return [
         Plane(
             index=dict(zip(ranges, position, strict=True)),
-            channel=next((axis for axis, role in roles.items() if role == "C"), None),
-            projection=projection,
+            channel=axis_of.get("C"),
+            projection=(choice.z, projected) if projected else None,
             colour=colour,
             suffix=_suffix(volume, ranges, position),
         )
@@ -125,20 +119,34 @@ def _check_chosen(
     )
 
 
-def _channel(volume: Volume, size: int, wanted: str) -> int:
-    names = [name.lower() for name in volume.channel_names]
-    if wanted.lower() in names:
-        return names.index(wanted.lower())
-    return _number(volume, "--channel", wanted, size, volume.channel_names)
+def _positions(volume: Volume, axis: str, role: str | None, choice: PlaneChoice) -> list[int]:
+    """What of an axis is wanted; all where nothing was chosen."""
+    size = volume.sizes[axis]
+    if role == "C" and choice.channel:
+        return [_channel(volume, size, choice.channel, volume.channel_names)]
+    if role == "Z" and choice.z:
+        return [_number(volume, "--z", choice.z, size)]
+    if role == "T" and choice.frames:
+        return _frames(volume, choice.frames, size)
+    return list(range(size))
 
 
-def _colour(volume: Volume, wanted: str) -> int | None:
-    if not volume.colour:
-        _number(volume, "--channel", wanted, 1)
-        return None
-    if wanted.lower() in COLOURS:
-        return COLOURS.index(wanted.lower())
-    return _number(volume, "--channel", wanted, 3, COLOURS)
+def _check_absent(volume: Volume, roles: Mapping[str, str], choice: PlaneChoice) -> None:
+    """Of an axis that the file does not have there is number 0, and nothing else."""
+    present = set(roles.values())
+    if choice.channel and "C" not in present and not volume.colour:
+        _number(volume, "--channel", choice.channel, 1)
+    if choice.z and choice.z not in PROJECTIONS and "Z" not in present:
+        _number(volume, "--z", choice.z, 1)
+    if choice.frames and "T" not in present:
+        _frames(volume, choice.frames, 1)
+
+
+def _channel(volume: Volume, size: int, wanted: str, names: tuple[str, ...]) -> int:
+    lower = [name.lower() for name in names]
+    if wanted.lower() in lower:
+        return lower.index(wanted.lower())
+    return _number(volume, "--channel", wanted, size, names)
 
 
 def _number(volume: Volume, flag: str, wanted: str, size: int, names: tuple[str, ...] = ()) -> int:

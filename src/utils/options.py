@@ -119,6 +119,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     add("--channel", metavar="N|NAME", help="the channel to segment, by name or counted from 0")
     add(
         "--z",
+        type=z_option,
         metavar="N|max|mean|focus",
         help="the plane of a z-stack, counted from 0; or its maximum, mean, or sharpest plane",
     )
@@ -130,6 +131,17 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--every_plane", action="store_true", help="one result for each plane not chosen above")
     add("--invert", action="store_true", help="the contrast is inverted: what is bright was dark")
+
+
+def z_option(text: str) -> str:
+    """A plane's number, or `max`, `mean` or `focus`; for `type=` of an option.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none of these.
+    """
+    if not re.fullmatch("[0-9]+|max|mean|focus", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number from 0, max, mean or focus")
+    return text
 
 
 def frames_option(text: str) -> tuple[int | None, int | None]:

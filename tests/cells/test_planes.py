@@ -85,6 +85,16 @@ def test_what_is_not_there(stack, choice):
         find_planes(stack, PlaneChoice(every_plane=True, **choice))
 
 
+@pytest.mark.parametrize("choice", [{"z": "1"}, {"frames": (1, 2)}, {"channel": "1"}])
+def test_what_a_single_image_does_not_have(tmp_path, choice):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK[0, 0, 0])
+    with pytest.raises(InputError, match="a.tif"):
+        find_planes(path, PlaneChoice(**choice))
+    for usual in ({"z": "max"}, {"z": "0"}, {"frames": (0, None)}, {"channel": "0"}):
+        assert [plane.suffix for plane in find_planes(path, PlaneChoice(**usual))] == [""]
+
+
 def test_axes_without_a_name_are_what_was_asked_for(tmp_path):
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as tif:

@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from utils.options import above, at_least, between, script_parser
+from utils.options import above, at_least, between, frames_option, script_parser, z_option
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,27 @@ def test_numbers_in_range(kind, text, value):
 def test_other_numbers_are_refused(kind, text):
     with pytest.raises(argparse.ArgumentTypeError, match="give a"):
         kind(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "frames"),
+    [("0:10", (0, 10)), ("3", (3, 4)), (":5", (None, 5)), ("5:", (5, None)), ("0", (0, 1))],
+)
+def test_frames(text, frames):
+    assert frames_option(text) == frames
+
+
+@pytest.mark.parametrize("text", ["", ":", "5:5", "7:3", "a", "-1:2", "1:2:3", "²"])
+def test_what_are_no_frames(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="A:B"):
+        frames_option(text)
+
+
+def test_z():
+    assert [z_option(text) for text in ("0", "12", "max", "focus")] == ["0", "12", "max", "focus"]
+    for text in ("-1", "min", "", "²", "1.5"):
+        with pytest.raises(argparse.ArgumentTypeError, match="max, mean or focus"):
+            z_option(text)
 
 
 @pytest.mark.parametrize("arguments", [["--count", "0"], ["--county", "1"], []])
