@@ -100,8 +100,8 @@ def parse_args() -> argparse.Namespace:
     add(
         "--second_level",
         action="store_true",
-        help="let the second-level model decide (default: the bundled one, which belongs to the "
-        "bundled models)",
+        help="let the second-level model decide that belongs to the models (another: "
+        "--2nd_level_model)",
     )
     add("--show_dir", help="folder for pictures of sure and unsure cells, to be looked at")
     add_second_level_arguments(parser)

@@ -59,13 +59,19 @@ def mask_agreement(
         are empty.
     """
     ious = np.array(
-        [[_iou(mean, crop) for crop in crops] for mean, *crops in zip(means, *views, strict=True)],
-        np.float32,
+        [_ious(mean, crops) for mean, *crops in zip(means, *views, strict=True)], np.float32
     ).reshape(len(means), len(views))
     return np.stack([ious.mean(axis=1), ious.min(axis=1)], axis=1)
 
 
-def _iou(first: np.ndarray, second: np.ndarray) -> float:
-    first, second = first >= MASK_THRESHOLD, second >= MASK_THRESHOLD
-    union = np.count_nonzero(first | second)
-    return np.count_nonzero(first & second) / union if union else 0.0
+def _ious(mean: np.ndarray, crops: Sequence[np.ndarray]) -> list[float]:
+    """IoU of the foreground of one crop with that of others of its size."""
+    inside = mean >= MASK_THRESHOLD
+    area = np.count_nonzero(inside)
+    found = []
+    for crop in crops:
+        other = crop >= MASK_THRESHOLD
+        shared = np.count_nonzero(inside & other)
+        union = area + np.count_nonzero(other) - shared
+        found.append(shared / union if union else 0.0)
+    return found
