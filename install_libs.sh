@@ -37,15 +37,15 @@ check_disk() {
     local folder free
     folder=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     read -r _ _ _ free _ < <(df -Pk "$folder" | tail -n 1)
-    [ "$((free / 1000000))" -ge 10 ] ||
-        fail "only $((free / 1000000)) GB are free in $folder, and torch with its CUDA libraries takes 10;" \
+    [ "$((free / 1000000))" -ge 12 ] ||
+        fail "only $((free / 1000000)) GB are free in $folder, and installing torch with its CUDA libraries takes 12;" \
             "make room, or install torch's CPU build first (README.md)"
 }
 
 # What to tell the user about a failed installation, from pip's output.
 reason() {
     if grep -q 'No space left on device' "$1"; then
-        echo "the disk is full; 10 GB are needed, of them 3 for a while in ${TMPDIR:-/tmp}"
+        echo "the disk is full; 12 GB are needed, of them 3 for a while in ${TMPDIR:-/tmp}"
     elif grep -qE 'connection broken|ConnectionError|NameResolutionError|Timeout|ProxyError|SSLError' "$1"; then
         echo "the package registry cannot be reached; check the network (behind a proxy: HTTPS_PROXY)"
     else
