@@ -8,8 +8,9 @@ from pathlib import Path
 from utils.script import InputError
 
 LATEST = "latest.pth"
-WRITTEN = (LATEST, "best_mAP_iter_*.pth", "train.log", "train.log.json", "config.py")
-LOGS = "tf_logs"
+CHECKPOINTS = (LATEST, "best_mAP_iter_*.pth")
+LOGS = ("train.log", "train.log.json", "config.py", "environment.json")
+CURVES = "tf_logs"
 
 
 def find_checkpoint(resume: str | None, out_dir: Path) -> str | None:
@@ -26,10 +27,10 @@ def prepare_folder(out_dir: Path, resume: bool, overwrite: bool) -> None:
     Args:
         out_dir: of the training.
         resume: whether a run is continued in it.
-        overwrite: remove what another run wrote.
+        overwrite: remove another run's checkpoints. The logs of a run that came to none go anyway.
 
     Raises:
-        InputError: there is another run, and neither `resume` nor `overwrite`.
+        InputError: there are checkpoints of another run, and neither `resume` nor `overwrite`.
     """
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -40,14 +41,14 @@ def prepare_folder(out_dir: Path, resume: bool, overwrite: bool) -> None:
     for pattern in (".latest-*.pth", ".best_mAP_iter_*-*.pth"):  # temporary names of atomic_path
         for path in out_dir.glob(pattern):
             path.unlink()
-    written = [path for pattern in WRITTEN for path in out_dir.glob(pattern)]
-    if resume or not written:
+    if resume:
         return
-    if not overwrite:
+    trained = [path for pattern in CHECKPOINTS for path in out_dir.glob(pattern)]
+    if trained and not overwrite:
         raise InputError(
-            f"--out_dir {out_dir}: holds another training ({written[0].name}); continue it with "
+            f"--out_dir {out_dir}: holds another training ({trained[0].name}); continue it with "
             "--resume auto, replace it with --overwrite, or choose another folder"
         )
-    for path in written:
-        path.unlink()
-    shutil.rmtree(out_dir / LOGS, ignore_errors=True)
+    for path in (*trained, *(out_dir / name for name in LOGS)):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(out_dir / CURVES, ignore_errors=True)

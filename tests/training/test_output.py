@@ -51,3 +51,9 @@ def test_auto_finds_the_latest_checkpoint_if_there_is_one(tmp_path):
     assert find_checkpoint("auto", tmp_path) == str(tmp_path / "latest.pth")
     assert find_checkpoint("other.pth", tmp_path) == "other.pth"
     assert find_checkpoint(None, tmp_path) is None
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_is_started_again(tmp_path):
+    (tmp_path / "train.log").write_text("could not start")
+    prepare_folder(tmp_path, resume=False, overwrite=False)
+    assert not (tmp_path / "train.log").exists()
