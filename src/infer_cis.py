@@ -127,6 +127,8 @@ def main(args: argparse.Namespace) -> None:
         ensemble.lower_thresholds(second_level.detection_share)
     if args.verbose:
         print(f"models: {', '.join(weights)}; {ensemble.device}; {ensemble.post_processing}")
+        for licence in {view.detector.licence for view in ensemble.views} - {None}:
+            print(f"licence of the models: {licence}")
     models = list(zip(weights, hashes, strict=True))
     information = describe(args, models, ensemble, args.second_level_model or usual)
     records = Records(out_dir, settings_key(information["settings"]))

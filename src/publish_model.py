@@ -27,6 +27,7 @@ def parse_args() -> argparse.Namespace:
     add("--output", required=True)
     add("--confidence", nargs="+", default=[], metavar="CLASS=SCORE", help="least scores")
     add("--short_side", type=at_least(1), help="network pixels of a training image's short side")
+    add("--licence", help="what the weights may be used for; infer_cis.py -v prints it")
     return parser.parse_args()
 
 
@@ -51,9 +52,12 @@ def main(args: argparse.Namespace) -> None:
     except ValueError as error:
         raise InputError(f"--short_side {args.short_side}: {error}; give another") from error
     meta["inference"] = json.dumps(inference)
-    meta.pop("hook_msgs", None)
-    state = {name: shortened(name, value) for name, value in checkpoint["state_dict"].items()}
-    save_checkpoint(args.output, {"meta": meta, "state_dict": state}, compress=True)
+    for state in ("hook_msgs", "run"):  # of the training
+        meta.pop(state, None)
+    if args.licence:
+        meta["licence"] = args.licence
+    weights = {name: shortened(name, value) for name, value in checkpoint["state_dict"].items()}
+    save_checkpoint(args.output, {"meta": meta, "state_dict": weights}, compress=True)
     print(f"{args.output}: {Path(args.output).stat().st_size / 1e6:.1f} MB")
 
 
