@@ -14,7 +14,7 @@ from utils.script import InputError
 
 
 def publish(path, output, **options) -> dict:
-    values = {"confidence": [], "short_side": None, **options}
+    values = {"confidence": [], "short_side": None, "licence": None, **options}
     main(Namespace(input=str(path), output=str(output), **values))
     return load_checkpoint(output)
 
@@ -29,6 +29,16 @@ def test_options_change_what_inference_reads(untrained, tmp_path):
     assert inference["short_side"] == 192
     weights = [value for name, value in made["state_dict"].items() if "running_" not in name]
     assert {v.dtype for v in weights if v.is_floating_point()} == {torch.float16}
+
+
+def test_the_licence_stays_and_the_training_s_state_goes(untrained, tmp_path):
+    checkpoint = load_checkpoint(untrained())
+    checkpoint["meta"].update(run={"seed": 1}, hook_msgs={"best_score": 0.5})
+    save_checkpoint(tmp_path / "in.pth", checkpoint)
+    meta = publish(tmp_path / "in.pth", tmp_path / "x.pth", licence="research only")["meta"]
+    assert meta["licence"] == "research only"
+    assert not {"run", "hook_msgs"} & meta.keys()
+    assert "licence" not in publish(tmp_path / "in.pth", tmp_path / "y.pth")["meta"]
 
 
 def test_the_name_needs_no_suffix(untrained, tmp_path):
