@@ -145,13 +145,14 @@ def test_works_from_any_folder_with_any_spelling_of_a_path(tmp_path):
     spaced.mkdir()
     for name in ("demo_model_1.pth", "demo_model_2.pth"):
         (spaced / name).write_bytes((ROOT / "models" / name).read_bytes())
-    image = cv2.imread(str(ROOT / "demo_images" / "simulated_cort.png"))[:160, :160]
+    image = cv2.imread(str(ROOT / "demo_images" / "simulated_cort.png"))[:260, :300]
     cv2.imwrite(str(tmp_path / "crop.png"), image)
     both = "./my models/demo_model_1.pth my models/demo_model_2.pth"
     results = []
     for number, given in enumerate(([], ["--weights", both])):
         command = [sys.executable, str(ROOT / "src" / "infer_cis.py"), "--image", "crop.png"]
-        command += ["--out_dir", f"out{number}", "--device", "cpu", "--save", "csv", *given]
+        command += ["--out_dir", f"out{number}", "--device", "cpu", *given]
+        command += ["--save", "csv", "coco"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "2nd level" in done.stdout
@@ -159,3 +160,13 @@ def test_works_from_any_folder_with_any_spelling_of_a_path(tmp_path):
         assert Path(record["second_level"]).samefile(ROOT / "2nd_level_model" / "catboost.pkl")
         results.append((tmp_path / f"out{number}" / "crop.csv").read_text())
     assert results[0] == results[1]
+    # the evaluation by default sees exactly these cells
+    command = [sys.executable, str(ROOT / "src" / "evaluate_ensemble.py"), "--device", "cpu"]
+    command += ["--annotation_file", "out0/crop_coco.json", "--image_dir", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "before rescoring" in done.stdout
+    tables = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())["tables"]
+    figures = tables["competition metric"]["all"]
+    assert figures["cells"] == figures["TP"] == len(results[0].splitlines()) - 1 > 0
+    assert figures["FP"] == figures["FN"] == 0

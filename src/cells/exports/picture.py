@@ -14,9 +14,9 @@ def write_picture(path: str | Path, picture: np.ndarray) -> None:
     """Write a picture: uint8 BGR [height, width, 3], or uint8 or uint16 grey [height, width].
 
     Raises:
-        InputError: the folder cannot be written to.
-        OSError: there is no room for it. (OpenCV's own `imwrite` does not tell.)
+        InputError: the folder cannot be written to, or the disk is full.
     """
+    # not `imwrite`, which does not tell of a full disk
     content = cv2.imencode(Path(path).suffix, picture)[1]
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
