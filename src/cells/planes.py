@@ -81,7 +81,7 @@ def choose_planes(volume: Volume, choice: PlaneChoice) -> list[Plane]:
         Plane(
             index=dict(zip(ranges, position, strict=True)),
             channel=axis_of.get("C"),
-            projection=(choice.z, projected) if projected else None,
+            projection=(choice.z, projected) if choice.z and projected else None,
             colour=colour,
             suffix=_suffix(volume, ranges, position),
         )

@@ -19,4 +19,4 @@ def write_picture(path: str | Path, picture: np.ndarray) -> None:
     # not `imwrite`, which does not tell of a full disk
     content = cv2.imencode(Path(path).suffix, picture)[1]
     with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(content.tobytes())
