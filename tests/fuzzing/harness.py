@@ -32,16 +32,37 @@ class Outcome:
     seconds: float
 
 
-def run_copy(action: Callable[[], int | None], log: Path) -> Outcome:
-    """Run `action` in a fork of this process, which has loaded all libraries already."""
+def run_copy(
+    action: Callable[[], int | None], log: Path, kill_after: float | None = None
+) -> Outcome:
+    """Run `action` in a fork of this process, which has loaded all libraries already.
+
+    Args:
+        action: what to run; what it returns, or leaves with, is the exit code.
+        log: gets its stderr.
+        kill_after: seconds after which it is killed, unless it has ended.
+    """
     start = time.perf_counter()
     child = os.fork()
     if not child:
         _act(action, log)  # does not return
-    _, status = os.waitpid(child, 0)
+    status = _wait(child, kill_after)
     code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     text = log.read_text(encoding="utf-8", errors="replace")
     return Outcome(code, text, time.perf_counter() - start)
+
+
+def _wait(child: int, kill_after: float | None) -> int:
+    """Status of a process that has ended; it is killed when its time is over."""
+    if kill_after is not None:
+        end = time.perf_counter() + kill_after
+        while time.perf_counter() < end:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return status
+            time.sleep(0.002)
+        os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
 
 
 def _act(action: Callable[[], int | None], log: Path) -> None:
