@@ -123,6 +123,25 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IEND", b"")
 
 
+def test_an_image_of_several_tiles(run, untrained, tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (150, 300), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "large.tif", image, tile=(64, 64), compression="zlib")
+    files = ("--image", tmp_path / "large.tif", "--weights", untrained(), "--save", "labels", "csv")
+    done = infer(run, tmp_path / "out", *files, "--scale", "0.9", "--tta")  # 2 x 3 tiles
+    assert done.returncode == 0, done.stderr
+    assert "/6 [" in done.stderr  # the bar of the tiles
+    labels = tifffile.imread(tmp_path / "out" / "large_labels.tif")
+    assert labels.shape == image.shape
+    table = pd.read_csv(tmp_path / "out" / "large.csv")
+    assert 0 < len(table) == len(np.unique(labels)) - 1
+    assert labels[:, 220:].any()
+    assert labels[:75, :100].any()
+    run_json = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run_json["settings"]["image_scale"] == 0.9
+    both = ("--estimate_scale", "--scale", "1")
+    assert_one_line_error(infer(run, tmp_path / "no", *files, *both), "--estimate_scale")
+
+
 def test_no_cells_is_a_normal_answer(run, weights, tmp_path):
     cv2.imwrite(str(tmp_path / "flat.png"), np.full((70, 90), 128, np.uint8))
     save = ("--save", "labels", "rois", "coco", "csv", "--score_thr", 1)
