@@ -53,6 +53,8 @@ def test_any_mask_comes_back_from_its_simple_rings():
     [
         (["#.", ".#"], [1, 1]),  # two pieces that touch at a corner
         (["####", "#.##", "##.#", "####"], [3]),  # two holes that touch at a corner
+        # the pixel on the right is a piece: as one piece, its hole would cut it in two
+        (["##.", "#.#", "##."], [1, 1]),
         (["###", "#.#", "##."], [2]),  # a ring that closes at a corner: a hole
         (["#####", "#...#", "#.#.#", "#...#", "#####"], [2, 1]),  # a piece within a hole
     ],
