@@ -205,6 +205,9 @@ def test_check_of_this_environment(run) -> None:
 def test_opencv_without_its_system_libraries(tmp_path: Path) -> None:
     message = "libGL.so.1: cannot open shared object file"
     (tmp_path / "cv2.py").write_text(f"raise ImportError({message!r})")
+    other = tmp_path / "other-1.0.dist-info"  # the environment is not one that has passed before
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
     line = error_line(install(PYTHON=sys.executable, PYTHONPATH=tmp_path))
     assert message in line and "libgl1" in line
 
