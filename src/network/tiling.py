@@ -19,6 +19,7 @@ from cells.pictures import ArrayPicture, Picture
 from network.detector import NetworkInput
 from network.ensemble import Detections, Ensemble
 from network.merging import PostProcessing
+from network.rescaling import at_training_scale
 from network.scale import cell_diameters, training_field
 from network.scale_check import scale_warning
 from network.seams import TileCells, join_tiles
@@ -184,8 +185,10 @@ class TiledEnsemble:
     ) -> Instances:
         """Apply a rescoring, which takes instances and their uint8 BGR image, tile by tile.
 
-        A rescoring learns from images of one field, for example how many cells are in an image.
+        A rescoring learns from images of one field, for example how many cells are in an image,
+        and from areas and distances in its pixels: it sees both as they were in training.
         """
+        rescore = at_training_scale(rescore, self.tiling.image_scale)
         picture = ArrayPicture(image) if isinstance(image, np.ndarray) else image
         return by_tile(rescore, instances, picture, self.tiles(picture.shape))
 

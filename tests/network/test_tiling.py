@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -274,3 +275,29 @@ def test_thresholds_of_an_image_of_several_tiles():
     assert_each_disc_once(image, found.instances)
     assert (found.deciding_class, found.threshold) == (0, 0.5)
     assert len(found.kept) == 1
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_a_rescoring_sees_cells_as_large_as_in_training(scale):
+    image = paint((200, 280), [(60, 50, 20, 90), (200, 150, 20, 80), (270, 20, 9, 70)])
+    tiled = TiledEnsemble(Painted(), Tiling(image_scale=scale))
+    instances = tiled.predict(image)
+    areas = []
+
+    def rescore(own, pixels):
+        assert pixels.shape[:2] == own.image_size
+        found = frames(own)
+        areas.extend(frame.sum() for frame in found)
+        for frame in found:
+            inside = pixels[frame]  # its own colour, but at the outline
+            assert (inside == np.median(inside, axis=0)).all(axis=1).mean() > 0.6
+        keep = np.array([frame.sum() > 800 * scale**2 for frame in found])
+        return replace(own, scores=1 - own.scores)[keep].sorted_by_score()
+
+    result = tiled.rescored(rescore, instances, image)
+    expected = sorted(scale**2 * frame.sum() for frame in frames(instances))
+    assert sorted(areas) == pytest.approx(expected, rel=0.15)
+    assert result.scores.tolist() == pytest.approx([0.2, 0.1])
+    for frame, (x, y) in zip(frames(result), [(200, 150), (60, 50)], strict=True):
+        assert frame[y, x]
+        assert frame.sum() == pytest.approx(np.pi * 20**2, rel=0.05)  # in the image's own pixels
