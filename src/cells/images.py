@@ -13,7 +13,7 @@ from PIL import Image
 
 from cells.grey import AS_STORED, GreyRule, estimate_rule, grey_map, looks_inverted
 from cells.histogram import Histogram
-from cells.planes import NO_CHOICE, Plane, PlaneChoice, choose_planes
+from cells.planes import NO_CHOICE, Plane, PlaneChoice, as_chosen, choose_planes
 from cells.projections import plane_reader
 from cells.readers.open_file import open_volume
 from cells.readers.volume import Volume, Window
@@ -93,6 +93,11 @@ class CellImage:
         sample = sample[:, self._shown]
         self.grey = grey_map(sample, rule, options.invert)
         self.notes = _notes(sample, rule, options.invert)
+        if volume.stack and plane.colour is None and len(self._shown) == 3:
+            self.notes.append(
+                "its planes are read as red, green and blue; if they are a stack or a series, "
+                "choose with --z, --frames or --every_plane"
+            )
 
     def read_window(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Raw values, [y1 - y0, x1 - x0, channels]; the window lies inside the image."""
@@ -126,7 +131,7 @@ def find_planes(path: str | Path, choice: PlaneChoice) -> list[Plane]:
     Raises:
         InputError: the file cannot be read, or has several planes and none was chosen.
     """
-    return choose_planes(open_volume(path), choice)
+    return choose_planes(as_chosen(open_volume(path), choice), choice)
 
 
 def open_image(
@@ -143,7 +148,7 @@ def open_image(
         InputError: the file cannot be read.
     """
     options = options or ImageOptions()
-    volume = open_volume(source.path)
+    volume = as_chosen(open_volume(source.path), options.choice)
     plane = source.plane or _only_plane(volume, options.choice)
     return CellImage(volume, plane, rule, options)
 

@@ -56,6 +56,12 @@ class Plane:
     suffix: str = ""
 
 
+def as_chosen(volume: Volume, choice: PlaneChoice) -> Volume:
+    """The volume, or its colours as planes of a stack where the choice is about planes."""
+    wants_planes = choice.z or choice.frames or choice.every_plane
+    return volume.stack if volume.stack and wants_planes else volume
+
+
 def choose_planes(volume: Volume, choice: PlaneChoice) -> list[Plane]:
     """The images of a file that the user wants.
 
@@ -67,11 +73,13 @@ def choose_planes(volume: Volume, choice: PlaneChoice) -> list[Plane]:
     roles = _roles(volume, choice)
     _check_absent(volume, roles, choice)
     axis_of = {role: axis for axis, role in roles.items()}
-    projected = axis_of.get("Z") if choice.z in PROJECTIONS else None
+    projection = None
+    if choice.z is not None and choice.z in PROJECTIONS and "Z" in axis_of:
+        projection = choice.z, axis_of["Z"]
     ranges = {
         axis: _positions(volume, axis, roles.get(axis), choice)
         for axis in volume.sizes
-        if axis != projected
+        if projection is None or axis != projection[1]
     }
     _check_chosen(volume, ranges, roles, choice)
     colour = None
@@ -81,7 +89,7 @@ def choose_planes(volume: Volume, choice: PlaneChoice) -> list[Plane]:
         Plane(
             index=dict(zip(ranges, position, strict=True)),
             channel=axis_of.get("C"),
-            projection=(choice.z, projected) if choice.z and projected else None,
+            projection=projection,
             colour=colour,
             suffix=_suffix(volume, ranges, position),
         )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cells.images import ImageSource, find_planes, open_image, read_image
+from cells.images import ImageOptions, ImageSource, find_planes, open_image, read_image
 from cells.planes import PlaneChoice
 from utils.script import InputError
 
@@ -46,6 +46,22 @@ def test_a_stack_of_three_planes_is_no_colour_picture(tmp_path):
     (image,) = images(path, z="2")
     np.testing.assert_array_equal(image.pixels[:, :, 0], STACK[0, 2, 0])
     assert image.suffix == ""
+
+
+@pytest.mark.parametrize("count", [3, 4])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_planes_that_a_program_has_labelled_as_colours(tmp_path, count, compression):
+    path = tmp_path / "a.tif"
+    planes = STACK[:count, 0, 0] if count == 4 else STACK[0, :, 0]
+    tifffile.imwrite(path, planes, photometric="rgb", compression=compression)
+    (image,) = images(path)
+    assert any("--z" in note for note in image.notes)
+    options = ImageOptions(PlaneChoice(z=str(count - 1)))
+    chosen = open_image(ImageSource(path), options=options)
+    np.testing.assert_array_equal(chosen.pixels[:, :, 0], planes[count - 1])
+    assert not chosen.notes
+    every = find_planes(path, PlaneChoice(every_plane=True))
+    assert [plane.suffix for plane in every] == [f"_q{i}" for i in range(count)]
 
 
 def test_one_result_for_each_frame(stack):

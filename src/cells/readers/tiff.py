@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from utils.script import InputError
 REMEDY = "save it again as TIFF or PNG with the program that made it"
 ALPHA = (1, 2)  # values of the tag ExtraSamples: associated and unassociated
 COLOUR = (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR)
-POSITION = "P"
+POSITION, STACK = "P", "Q"
 
 
 def open_tiff(path: Path) -> Volume:
@@ -29,15 +30,13 @@ def open_tiff(path: Path) -> Volume:
     tif = None
     try:
         tif = TiffFile(path)
-        volume = _volume(path, tif)
+        return _volume(path, tif)
     except Exception as error:  # tifffile raises many kinds for broken files
         if tif is not None:
             tif.close()
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: unreadable TIFF ({error}); {REMEDY}") from error
-    weakref.finalize(volume, tif.close)
-    return volume
 
 
 def _volume(path: Path, tif: TiffFile) -> Volume:
@@ -51,18 +50,19 @@ def _volume(path: Path, tif: TiffFile) -> Volume:
     check_size(path, series.shape, series.nbytes)
     check_size(path, page.shape, page.nbytes)
     readers = [_reader(path, tif, one) for one in positions]
-    read = readers[0] if len(readers) == 1 else _by_position(readers)
+    read = _closing(readers[0] if len(readers) == 1 else _by_position(readers), tif)
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         read = _inverted(read, series.dtype, page.bitspersample)
     lengths = {POSITION: len(readers), **dict(zip(axes, series.shape, strict=True))}
     colour = lengths.get("S", 1) >= 3 and page.photometric in COLOUR
+    stored, count = read, lengths.get("S", 1)
     if colour:
         read = _samples(read, slice(3))
     elif "S" in axes:
         grey = lengths["S"] - sum(extra in ALPHA for extra in page.extrasamples)
         lengths, read = _samples_as_channels(lengths, read, max(grey, 1))
     sizes = {axis: n for axis, n in lengths.items() if axis not in "YXS" and n > 1}
-    return Volume(
+    volume = Volume(
         path=path,
         shape=(lengths["Y"], lengths["X"]),
         dtype=np.dtype(series.dtype).newbyteorder("="),
@@ -72,6 +72,11 @@ def _volume(path: Path, tif: TiffFile) -> Volume:
         channel_names=channel_names(tif, sizes.get("C", 1)),
         pixel_size=pixel_size(tif),
     )
+    if colour and axes.index("S") < axes.index("Y"):
+        sizes = {**sizes, STACK: count}
+        stack = replace(volume, sizes=sizes, colour=False, read=_by_sample(stored, STACK))
+        return replace(volume, stack=stack)
+    return volume
 
 
 def _largest_alike(series: Sequence[TiffPageSeries]) -> list[TiffPageSeries]:
@@ -89,6 +94,16 @@ def _reader(path: Path, tif: TiffFile, series: TiffPageSeries) -> Reader:
         mapped = np.memmap(path, dtype, "r", series.dataoffset, shape)
         return array_reader(mapped, series.axes)
     return segment_reader(path, tif, series) or array_reader(series.asarray(), series.axes)
+
+
+def _closing(read: Reader, tif: TiffFile) -> Reader:
+    """The reader; when nobody holds it any more, the file is closed."""
+
+    def read_open(index: Mapping[str, int], window: Window) -> np.ndarray:
+        return read(index, window)
+
+    weakref.finalize(read_open, tif.close)
+    return read_open
 
 
 def _by_position(readers: Sequence[Reader]) -> Reader:
@@ -121,9 +136,13 @@ def _samples_as_channels(
 ) -> tuple[dict[str, int], Reader]:
     """Grey values stored side by side that are not colours: the channels of the image."""
 
-    def read_channel(index: Mapping[str, int], window: Window) -> np.ndarray:
-        return _samples(read, index.get("C", 0))(index, window)
-
     if "C" in lengths or count == 1:
         return dict(lengths), _samples(read, 0)
-    return {**lengths, "C": count}, read_channel
+    return {**lengths, "C": count}, _by_sample(read, "C")
+
+
+def _by_sample(read: Reader, axis: str) -> Reader:
+    def read_sample(index: Mapping[str, int], window: Window) -> np.ndarray:
+        return _samples(read, index.get(axis, 0))(index, window)
+
+    return read_sample

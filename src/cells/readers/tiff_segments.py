@@ -134,8 +134,9 @@ class _Segments:
                 options = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
             segment, _, shape = keyframe.decode(data, linear, **options)
         except Exception as error:  # decoders raise many kinds for damaged data
+            reason = str(error) or type(error).__name__
             raise InputError(
                 f"{self._path}: damaged at row {row * self._size[0]} and column "
-                f"{column * self._size[1]} ({error}); copy or save the file again"
+                f"{column * self._size[1]} ({reason}); copy or save the file again"
             ) from error
         return empty if segment is None else segment[0, : shape[1], : shape[2]]

@@ -50,6 +50,8 @@ class Volume:
         read: raw values of a window of one plane.
         channel_names: of C, where the file has them; empty otherwise.
         pixel_size: micrometres per pixel, where the file says it.
+        stack: the same with the colours as planes of an axis Q, where the file holds each in a
+            plane of its own: programs store stacks of three or four planes so, too.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class Volume:
     read: Reader
     channel_names: tuple[str, ...] = ()
     pixel_size: float | None = None
+    stack: Volume | None = None
 
     def describe_axes(self) -> str:
         """For example `T=4 C=2 Y=520 X=704`."""
