@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -51,7 +52,7 @@ def test_large_label_images_are_written_tile_by_tile(monkeypatch, tmp_path):
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         assert file.pages[0].is_tiled
         np.testing.assert_array_equal(file.asarray(), expected)
-    masks = labels.cv2.imread(str(tmp_path / "a.png"), labels.cv2.IMREAD_UNCHANGED)
+    masks = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(masks, expected)
 
 
