@@ -88,7 +88,7 @@ class CellImage:
         self.pixel_size = options.pixel_size or volume.pixel_size
         self._shown = _shown_channels(volume, plane)
         sample = self._sample()
-        if volume.colour and _is_grey(sample):
+        if volume.colour and plane.channel is None and _is_grey(sample):
             self.channels, self._shown = ("",), [0]
         sample = sample[:, self._shown]
         self.grey = grey_map(sample, rule, options.invert)
@@ -223,11 +223,11 @@ def _read_all(path: str | Path) -> np.ndarray:
 
 def _shown_channels(volume: Volume, plane: Plane) -> list[int]:
     """Which of the channels the models are shown: one, or blue, green and red."""
-    if plane.channel is not None:
-        return [plane.index[plane.channel]]
+    channel = 0 if plane.channel is None else plane.index[plane.channel]
     if not volume.colour:
-        return [0]
-    return [2, 1, 0] if plane.colour is None else [plane.colour]
+        return [channel]
+    colours = (2, 1, 0) if plane.colour is None else (plane.colour,)
+    return [3 * channel + colour for colour in colours]
 
 
 def _is_grey(sample: np.ndarray) -> bool:

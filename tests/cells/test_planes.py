@@ -141,6 +141,16 @@ def test_names_of_channels_and_colours(tmp_path):
     np.testing.assert_array_equal(image.pixels, colour[:, :, ::-1])
 
 
+def test_colours_in_several_channels(tmp_path):
+    path = tmp_path / "a.tif"
+    data = RNG.integers(100, 140, (2, 40, 50, 3), np.uint8)
+    tifffile.imwrite(path, data, photometric="rgb", metadata={"axes": "CYXS"})
+    (image,) = images(path, channel="1")
+    np.testing.assert_array_equal(image.pixels, data[1, :, :, ::-1])
+    assert image.channels[4] == "1 green"
+    np.testing.assert_array_equal(image.read_window(0, 40, 0, 50)[:, :, 4], data[1, :, :, 1])
+
+
 def test_windows_are_cuts_of_the_whole(tmp_path):
     large = RNG.integers(0, 4000, (1500, 2100)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", large, tile=(256, 256), compression="zlib")
