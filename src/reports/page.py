@@ -15,12 +15,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reports.charts import Chart, draw_chart, has_values
 from reports.thumbnails import make_thumbnail
+from runs.names import THUMBNAILS
 from utils.files import atomic_path
 
 MOST_EMBEDDED = 1000  # images; thumbnails of more lie beside the page
 BUDGET = 13_000_000  # bytes of all embedded thumbnails; base64 makes 17 MB of them
 LARGEST = 40_000  # bytes of one thumbnail
-THUMBNAILS = "report_thumbnails"
 PALETTE = ("#1f6fb4", "#d9711a", "#2b8f3c", "#b23a48", "#7a5aa8", "#7d5a3c", "#c759a5", "#5d6770")
 
 

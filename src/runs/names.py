@@ -10,6 +10,7 @@ from cells.exports.formats import FORMATS
 from utils.paths import ImageFile
 
 SUMMARY, RUN, SUBMISSION, REPORT = "summary.csv", "run.json", "submission.csv", "report.html"
+THUMBNAILS = "report_thumbnails"  # folder, where a page cannot hold them
 OF_THE_RUN = (SUMMARY, RUN, SUBMISSION, REPORT)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")  # formats that hold the colours of a picture
 LONGEST_NAME = 180  # bytes; file systems take 255, and suffixes and temporary names come on top

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from cells.exports.formats import FORMATS
 from cells.planes import NO_CHOICE, Plane, PlaneChoice
-from runs.names import OF_THE_RUN, PICTURE_SUFFIXES, picture_name, unique_names
+from runs.names import OF_THE_RUN, PICTURE_SUFFIXES, THUMBNAILS, picture_name, unique_names
 from runs.records import written_before
-from utils.paths import ImageFile, find_images
+from utils.paths import ImageFile, find_images, listed_folder
 from utils.script import InputError
 
 
@@ -64,9 +64,10 @@ def plan_run(
         InputError: no image, or outputs that would hit images.
     """
     own = written_before(out_dir)
-    leave_out = {out_dir.absolute() / name for name in own}
-    if out_dir.absolute() not in {Path(pattern).absolute() for pattern in patterns}:
-        leave_out.add(out_dir.absolute())
+    results = out_dir.resolve()
+    leave_out = {results / name for name in (*own, THUMBNAILS)}
+    if results not in {listed_folder(pattern).resolve() for pattern in patterns}:
+        leave_out.add(results)
     files = find_images(patterns, recursive, leave_out)
     planned = plan_images(files, out_dir, formats, choice)
     check_outputs(planned, out_dir, own)

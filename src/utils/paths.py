@@ -129,7 +129,8 @@ def find_images(
     Args:
         patterns: what was given.
         recursive: also the folders within folders.
-        leave_out: files and folders (absolute) that are not listed, with all that is in them.
+        leave_out: resolved paths of files and folders that are not listed, with all that is in
+            them.
         flag: the option's name, for messages.
 
     Raises:
@@ -142,7 +143,7 @@ def find_images(
         if path.is_file():
             images.setdefault(path.absolute(), ImageFile(path, Path(path.name)))
             continue
-        root = path if path.is_dir() else _fixed_part(pattern)
+        root = listed_folder(pattern)
         paths = [p for p in _candidates(pattern, recursive) if _is_image(p, leave_out)]
         if not paths:
             kind = "holds no image" if path.is_dir() else "no such file or folder"
@@ -175,12 +176,14 @@ def _candidates(pattern: str, recursive: bool) -> Iterable[Path]:
 def _is_image(path: Path, leave_out: Collection[Path]) -> bool:
     if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith(".") or not path.is_file():
         return False
-    absolute = path.absolute()
-    return absolute not in leave_out and not any(p in leave_out for p in absolute.parents)
+    place = path.parent.resolve() / path.name
+    return place not in leave_out and not any(p in leave_out for p in place.parents)
 
 
-def _fixed_part(pattern: str) -> Path:
-    """The folders of a pattern before the first one with a wildcard."""
+def listed_folder(pattern: str) -> Path:
+    """The folder itself, or the folders of a pattern before the first one with a wildcard."""
+    if Path(pattern).is_dir():
+        return Path(pattern)
     parts = Path(pattern).parts
     fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     return Path(*parts[:fixed])

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from reports.charts import BINS, Chart, bin_edges, draw_chart, has_values
-from reports.page import THUMBNAILS, Page, ReportImage, format_number, write_page
+from reports.page import Page, ReportImage, format_number, write_page
 from reports.run_report import write_run_report
 from reports.thumbnails import LONG_SIDE, make_thumbnail
+from runs.names import THUMBNAILS
 from runs.plan import plan_images
 from runs.records import Records
 from runs.summary import sum_up

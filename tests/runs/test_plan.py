@@ -109,4 +109,10 @@ def test_own_results_are_written_again_and_never_read(tmp_path):
     assert plan(tmp_path, tmp_path, "labels") == ["a.tif"]
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "b.png").touch()
-    assert plan(tmp_path, tmp_path / "out", recursive=True) == ["a.png", "a.tif", "a_labels.tif"]
+    images = ["a.png", "a.tif", "a_labels.tif"]
+    assert plan(tmp_path, tmp_path / "out", recursive=True) == images
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert plan(tmp_path, tmp_path / "link" / "out", recursive=True) == images
+    assert plan(tmp_path, tmp_path / "out" / ".." / "out", recursive=True) == images
+    with pytest.raises(InputError, match="b.png"):  # they are asked for: not "no such file"
+        plan(tmp_path / "out" / "*.png", tmp_path / "out")
