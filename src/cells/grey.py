@@ -115,7 +115,8 @@ class GreyMap:
 
     def _apply(self, raw: np.ndarray) -> np.ndarray:
         values: np.ndarray = raw.astype(np.float32 if raw.dtype.itemsize <= 2 else np.float64)
-        values = values * self.gain + self.offset
+        with np.errstate(invalid="ignore"):  # infinite values, which become background
+            values = values * self.gain + self.offset
         if raw.dtype.kind == "f":
             values = np.where(np.isfinite(raw), values, self.background)
         return np.clip(np.rint(values), 0, 255).astype(np.uint8)

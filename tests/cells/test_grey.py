@@ -101,6 +101,7 @@ def test_a_border_of_one_value_does_not_count():
     assert (grey_map(deep, SARTORIUS)(deep) == framed).all()
 
 
+@pytest.mark.filterwarnings("error")
 def test_values_that_are_not_finite_become_background():
     raw = STORED["fractions"].copy()
     raw[0, :3] = np.nan, np.inf, -np.inf
@@ -108,6 +109,7 @@ def test_values_that_are_not_finite_become_background():
     assert (found[0, :3] == 128).all()
     np.testing.assert_array_equal(found[1:], EIGHT_BIT[1:])
     nothing = np.full((4, 4), np.nan, np.float32)
+    nothing[0, 0] = np.inf
     assert (grey_map(nothing, SARTORIUS)(nothing) == 128).all()
 
 
