@@ -187,6 +187,7 @@ def test_features_as_qupath_writes_them(tmp_path):
         {"geometry": {"type": "MultiPolygon", "coordinates": [7]}},
         {"geometry": None},
         "text",
+        {"geometry": {"type": "Polygon", "coordinates": [7, [1, 2, 3], [[10**400, 1]] * 3]}},
     ]
     path = tmp_path / "a.geojson"
     path.write_text(json.dumps(features))
@@ -194,5 +195,5 @@ def test_features_as_qupath_writes_them(tmp_path):
     assert [cell.class_name for cell in contents.cells] == [None, "Tumor: Positive"]
     assert [cell.crop.mask.sum() for cell in contents.cells] == [6, 6]
     assert [line.split(": ")[1] for line in contents.problems] == [
-        f"feature {i}" for i in range(3, 8)
+        f"feature {i}" for i in range(3, 9)
     ]

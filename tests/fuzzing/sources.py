@@ -38,6 +38,7 @@ def write_sources(folder: Path) -> Path:
     layouts["annotations"] = [row for row in layouts["annotations"] if row["category_id"] == 10]
     (folder / "layouts.json").write_text(json.dumps(layouts), encoding="utf-8")
     write_training_state(folder / "training.pth", data)
+    write_exports(folder / "cells", data, folder / "model.pth")
     arrays = {name: value.numpy() for name, value in list(weights.items())[:12]}
     classifier = np.zeros((4, 8), np.float32)
     arrays["roi_heads.box_predictor.0.cls_score.weight"] = classifier
@@ -65,6 +66,14 @@ def write_training_state(path: Path, data: Path) -> None:
     assert outcome.code == 0, outcome.stderr
     (out / "latest.pth").rename(path)
     shutil.rmtree(out)
+
+
+def write_exports(folder: Path, data: Path, model: Path) -> None:
+    """What infer_cis.py saves of one image, for import_annotations.py."""
+    options = f"--image {data}/images/valid0.png --weights {model} --device cpu --out_dir {folder}"
+    infer = script(ROOT / "src/infer_cis.py", f"{options} --save labels rois geojson coco".split())
+    outcome = run_copy(infer, folder.with_suffix(".txt"))
+    assert outcome.code == 0, outcome.stderr
 
 
 def write_results(path: Path, data: Path) -> None:

@@ -170,6 +170,16 @@ def _targets() -> list[Target]:
         )
         for name, run in annotations.items()
     ]
+    imported = {
+        "import labels": ("valid0_labels.tif", damage_image(".tif"), "labels"),
+        "import rois": ("valid0_rois.zip", damage_bytes, "rois"),
+        "import geojson": ("valid0.geojson", damage_json, "geojson"),
+        "import coco": ("valid0_coco.json", damage_json, "coco"),
+    }
+    for name, (source, damage, kind) in imported.items():
+        options = f"--image_dir SOURCES/data/images --labels INPUT --format {kind} --valid_share 0"
+        action = command("import_annotations.py", f"{options} --out OUT/imported")
+        targets.append(Target(name, f"cells/{source}", damage, action, replaces=True, often=2))
     results = f"{evaluate} --confidence_search --predictions INPUT"
     labels = f"{evaluate} --predictions INPUT"
     rescored = f"--image SOURCES/image.png {MODEL} {infer}"

@@ -26,7 +26,7 @@ def read_geojson(path: Path, image_size: tuple[int, int], classes: Collection[st
     for number, feature in enumerate(_features(path), start=1):
         try:
             cell = ImportedCell(_crop(feature, image_size), _class_name(feature))
-        except (ValueError, TypeError) as error:  # numpy's, of ragged lists
+        except (ValueError, TypeError, OverflowError) as error:  # numpy's, of ragged lists
             contents.problems.append(f"{path}: feature {number}: {error}")
         else:
             contents.cells.append(cell)
@@ -53,10 +53,15 @@ def _crop(feature: object, image_size: tuple[int, int]) -> Crop:
         raise ValueError(f"a {geometry.get('type')!r:.40} encloses no cell; draw a polygon")
     if not isinstance(pieces, list) or not all(isinstance(rings, list) for rings in pieces):
         raise ValueError("its coordinates are no rings of points")
-    # further numbers of a point are its height
-    return fill(
-        [[np.array(ring, np.float64)[..., :2] for ring in rings] for rings in pieces], image_size
-    )
+    return fill([[_points(ring) for ring in rings] for rings in pieces], image_size)
+
+
+def _points(ring: object) -> np.ndarray:
+    """Points of a ring, float64 [N, 2]; further numbers of a point are its height."""
+    points = np.array(ring, np.float64)
+    if points.ndim != 2 or points.shape[1] < 2:
+        raise ValueError("its coordinates are no rings of points")
+    return points[:, :2]
 
 
 def _class_name(feature: object) -> str | None:
