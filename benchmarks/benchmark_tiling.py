@@ -191,16 +191,15 @@ def large_image(
     }
     rows, first = [], None
     for name, (run, fields) in runs.items():
-        rate = (run.seconds - one.seconds) / (field * (fields - 1)) if fields > 1 else math.nan
-        first = first or rate
-        numbers = (
-            f"{field * fields:.1f}",
-            f"{run.seconds:.0f}",
-            f"{rate:.2f}",
-            f"{rate / first:.2f}",
+        more = field * max(fields - 1, 0) or math.nan
+        rates = (run.seconds - one.seconds) / more, (run.processor - one.processor) / more
+        first = first or rates
+        wall, processor = (
+            f"{rate:.2f} ({rate / usual:.2f})" for rate, usual in zip(rates, first, strict=True)
         )
-        rows.append([name, str(run.cells), *numbers, str(run.memory)])
-    header = ["image", "cells", "megapixels", "s in all", "s/megapixel", "ratio", "peak MB"]
+        size, seconds = f"{field * fields:.1f}", f"{run.seconds:.0f}"
+        rows.append([name, str(run.cells), size, seconds, wall, processor, str(run.memory)])
+    header = ["image", "cells", "megapixels", "s", "s/megapixel", "CPU s/megapixel", "peak MB"]
     return header, rows
 
 
@@ -238,9 +237,10 @@ def write_large(paths: Sequence[Path], side: int, path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """Wall seconds and peak memory in megabytes of a run, and the cells that it found."""
+    """Wall and processor seconds and peak memory in megabytes of a run, and the cells found."""
 
     seconds: float
+    processor: float
     memory: int
     cells: int
 
@@ -265,7 +265,8 @@ def run_measured(
         raise InputError("infer_cis.py failed, see above")
     with open(out_dir / "summary.csv", encoding="utf-8", newline="") as file:
         cells = sum(int(row["cells"]) for row in csv.DictReader(file))
-    return Run(seconds, usage.ru_maxrss // 1024, cells)
+    processor = usage.ru_utime + usage.ru_stime
+    return Run(seconds, processor, usage.ru_maxrss // 1024, cells)
 
 
 if __name__ == "__main__":

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from helpers import ROOT
+import tifffile
+from helpers import ROOT, full_frames
 
 from cells.images import read_image
 from utils.stages import StageTimer
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from baseline import InferenceDetector, TwoPasses, full_frame_nms, paste_frames
+from benchmark_tiling import compare, write_large
 from cases import BACKBONE_WAYS, backbone_gflop, operator_seconds
 from measuring import in_own_process
 from project import Project
@@ -64,3 +68,25 @@ def test_a_killed_process_is_no_result() -> None:
 def test_markdown_is_aligned() -> None:
     lines = markdown(("a", "long"), [("1", "2"), ("three", "4")]).splitlines()
     assert lines[-1] == "| three |    4 |" and len({len(line) for line in lines}) == 1
+
+
+def test_a_large_image_is_made_of_fields(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    fields = [rng.integers(0, 255, (60, 80), dtype=np.uint8) for _ in range(2)]
+    paths = [tmp_path / f"{i}.png" for i in range(2)]
+    for path, field in zip(paths, fields, strict=True):
+        cv2.imwrite(str(path), field)
+    large = tifffile.imread(write_large(paths, 300, tmp_path / "large.tif"))
+    assert large.shape == (300, 300)
+    np.testing.assert_array_equal(large[:60, :160], np.hstack(fields))
+    np.testing.assert_array_equal(large[60:120, :80], fields[1])
+
+
+def test_cells_of_a_field_are_looked_for_in_the_mosaic() -> None:
+    alone = full_frames(np.zeros((3, 60, 160), np.float32), np.ones(3))
+    places = np.s_[5:15, 5:15], np.s_[20:30, 70:80], np.s_[40:50, 40:50]
+    for mask, place in zip(alone.masks, places, strict=True):
+        mask[place] = 1
+    found = replace(alone[[0, 1, 1]], boxes=np.tile(np.float32([0, 0, 160, 60]), (3, 1)))
+    matches = list(compare(alone, found, (0, 60, 0, 80)))
+    assert matches == [("away from seams", 1), ("at seams", 2), ("away from seams", 0)]
