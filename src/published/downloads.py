@@ -234,6 +234,8 @@ def _download_once(url: str, place: Path, path: Path) -> str:
     import gdown
     from tqdm import tqdm
 
+    if place.exists():  # a run was killed after the last byte; gdown would hash nothing of it
+        return sha256(place)
     digest = hashlib.sha256()
     bar = tqdm(desc=path.name, unit="B", unit_scale=True, leave=False, disable=None)
 

@@ -43,6 +43,15 @@ def test_parts_of_two_runs(server: Server, tmp_path: Path) -> None:
     assert tree(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"content"
 
 
+def test_a_run_that_was_killed_after_the_last_byte(server: Server, tmp_path: Path) -> None:
+    """gdown leaves such a file as it is, and hashes nothing of it."""
+    (tmp_path / "incomplete_a").write_bytes(b"content")
+    server.files["a"] = b"content"
+    with downloaded([f"{server.url}a"], tmp_path / "a") as incoming:
+        assert incoming.digest == hashlib.sha256(b"content").hexdigest()
+    assert tree(tmp_path) == ["a"]
+
+
 def drive_answer(content: bytes, kind: str) -> requests.Response:
     answer = requests.Response()
     answer.status_code, answer.raw, answer.url = 200, io.BytesIO(content), "https://example.org"
