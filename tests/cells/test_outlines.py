@@ -57,6 +57,10 @@ def test_any_mask_comes_back_from_its_simple_rings():
         (["##.", "#.#", "##."], [1, 1]),
         (["###", "#.#", "##."], [2]),  # a ring that closes at a corner: a hole
         (["#####", "#...#", "#.#.#", "#...#", "#####"], [2, 1]),  # a piece within a hole
+        (  # a ring within a ring: each has its own hole
+            ["#######", "#.....#", "#.###.#", "#.#.#.#", "#.###.#", "#.....#", "#######"],
+            [2, 2],
+        ),
     ],
 )
 def test_pieces_and_holes(rows, pieces):

@@ -28,6 +28,7 @@ def image_files(*names: str, root: str = "/data") -> list[ImageFile]:
         (["A.png", "x/a.png", "a.PNG"], ["A_png", "x_a", "a_PNG_2"]),  # where case is ignored
         (["summary.png", "run.png"], ["summary_2", "run"]),  # summary.csv is the run's
         (["a.tif", "a_masks.png"], ["a", "a_masks_2"]),  # --save masks writes a_masks.png
+        (["a.tif", "A_masks.png"], ["a", "A_masks_2"]),  # and case is ignored
         (["x_a.png", "x/a.png"], ["x_a", "x_a_2"]),
     ],
 )
