@@ -144,7 +144,8 @@ def listed_images(path: Path, names: Sequence[str]) -> set[str]:
     except (OSError, ValueError) as error:
         raise InputError(f"--valid_list {path}: cannot be read ({error})") from error
     listed = [line.strip().replace("\\", "/") for line in lines if line.strip()]
-    unknown = [name for name in listed if name not in names]
+    known = set(names)
+    unknown = [name for name in listed if name not in known]
     if unknown or not listed:
         raise InputError(
             f"--valid_list {path}: {len(unknown)} of {len(listed)} are no labelled images of "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -88,6 +88,8 @@ def _of_collections(
     """Cells of COCO files, whose class names are added in the order of their ids."""
     found_in: dict[str, str] = {}
     order = {source.file_name: i for i, source in enumerate(sources)}
+    by_name = {alias: source for source in sources for alias in source.aliases}
+    by_name |= {source.file_name: source for source in sources}
     for path in tqdm(files.collections, desc="reading", leave=False):
         try:
             images, names, strays = read_images(path)
@@ -98,7 +100,7 @@ def _of_collections(
         if not classes:
             labelled.class_names += [n for n in names if n not in labelled.class_names]
         for image in images:
-            source = _source_of(image.file_name, sources)
+            source = _source_of(image.file_name, by_name)
             where = f"{path}: {image.file_name}"
             if source is None:
                 labelled.problems.append(f"{where} is no image of --image_dir")
@@ -120,14 +122,8 @@ def _of_collections(
     labelled.images.sort(key=lambda image: order[image.file_name])
 
 
-def _source_of(file_name: str, sources: Sequence[SourceImage]) -> SourceImage | None:
+def _source_of(file_name: str, by_name: Mapping[str, SourceImage]) -> SourceImage | None:
     """The image at this place, or the only one whose file is called so, with suffix or without."""
     place = PurePosixPath(file_name.replace("\\", "/"))
-    by_place = {source.file_name: source for source in sources}
-    by_alias = {alias: source for source in sources for alias in source.aliases}
-    return (
-        by_place.get(place.as_posix())
-        or by_alias.get(place.with_suffix("").as_posix())
-        or by_alias.get(place.name)
-        or by_alias.get(place.stem)
-    )
+    names = str(place), str(place.parent / place.stem), place.name, place.stem
+    return next((by_name[name] for name in names if name in by_name), None)
