@@ -12,13 +12,14 @@ from functools import partial
 import network.operators  # noqa: F401  (before mmdet)
 
 import torch
-from mmcv.cnn.utils.fuse_conv_bn import _fuse_conv_bn, fuse_conv_bn
+from mmcv.cnn import fuse_conv_bn
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import fuse_conv_bn_weights
 
 from network.models import box_and_mask_heads, convolutional_parts, to_float32
 
+BATCH_NORMS = nn.BatchNorm2d, nn.SyncBatchNorm
 BOX_CHUNK = 512  # proposals that a box head takes at a time; bounds the memory
 
 
@@ -45,12 +46,16 @@ def accelerate(model: nn.Module, dtype: torch.dtype, compile: bool = False) -> N
 
 def fold_norms(model: nn.Module) -> None:
     """Merge batch norms with their running statistics into the convolutions before them."""
-    for module in model.modules():
-        if isinstance(module, SplitAttentionConv2d) and isinstance(module.norm0, _BatchNorm):
-            # mmcv's own search does not see deformable convolutions
-            module.conv = _fuse_conv_bn(module.conv, module.norm0)
-            setattr(module, module.norm0_name, nn.Identity())
     fuse_conv_bn(model)
+    for module in model.modules():
+        # mmcv's search does not see deformable convolutions
+        if isinstance(module, SplitAttentionConv2d) and isinstance(module.norm0, BATCH_NORMS):
+            conv, norm = module.conv, module.norm0
+            conv.weight, conv.bias = fuse_conv_bn_weights(
+                *(conv.weight, conv.bias, norm.running_mean, norm.running_var),
+                *(norm.eps, norm.weight, norm.bias),
+            )
+            setattr(module, module.norm0_name, nn.Identity())
 
 
 def _in_dtype(forward: Callable, dtype: torch.dtype, *values: torch.Tensor | Sequence):
