@@ -129,7 +129,9 @@ def test_every_configuration_may_be_in_a_checkpoint(names):
     assert paths
     for path in paths:
         config = Config.fromfile(str(path))
-        meta = describe_model(config.model.to_dict(), config.inference, ("a", "b", "c"))
+        # a training measures them on its images where the configuration does not say them
+        inference = {**config.inference, "pixel_mean": [128.0] * 3, "pixel_std": [10.0] * 3}
+        meta = describe_model(config.model.to_dict(), inference, ("a", "b", "c"))
         assert "Pretrained" not in meta["model"]
         check_model(json.loads(meta["model"]), 3)
 
@@ -194,7 +196,7 @@ def nested(depth: int) -> dict:
         ({"model": "[]"}, "roi_head"),
         ({"model": "{"}, "no usable"),
         ({"model": 3}, "no usable"),
-        ({"inference": "7"}, "no dict"),
+        ({"inference": "7"}, "not a dict"),
         ({"format": "other/1"}, "no model description"),
     ],
 )
