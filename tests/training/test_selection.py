@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,14 +27,14 @@ def record(label: int) -> AnnotatedImage:
     """One image with a square of 16 pixels at (4, 4) and another at (4, 22)."""
     rles = [to_rle(square(4, y, 16), *SIZE) for y in (4, 22)]
     boxes = np.array([[4, 4, 20, 20], [4, 22, 20, 38]], np.float32)
-    return SimpleNamespace(
-        rles=rles,
-        cell_rles=rles,
-        boxes=boxes,
-        labels=np.array([label] * 2),
-        iscrowd=np.zeros(2, bool),
-        image_size=SIZE,
+    return AnnotatedImage(
         id=f"image{label}",
+        path=Path("nowhere.png"),
+        image_size=SIZE,
+        labels=np.array([label] * 2),
+        rles=rles,
+        iscrowd=np.zeros(2, bool),
+        boxes=boxes,
     )
 
 
