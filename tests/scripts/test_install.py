@@ -265,6 +265,6 @@ def test_every_requirement_is_pinned() -> None:
 @needs_all
 def test_torch_and_torchvision_are_a_pair() -> None:
     (version,) = (pin[7:] for pin in PINS if pin.startswith("torch=="))
-    assert f"pip install {PINS[0]} {PINS[1]} --index-url" in (ROOT / "README.md").read_text()
+    assert f"`{PINS[0]}` and `{PINS[1]}`" in (ROOT / "README.md").read_text()
     required = [line for line in metadata.requires("torchvision") if line.startswith("torch")]
     assert len(required) == 1 and f"=={version}" in required[0].strip(")")
