@@ -73,6 +73,7 @@ def measure(args: argparse.Namespace, data: Path, precision: str) -> tuple[dict[
     from training.config import load_config, scale_schedule, training_pipeline
     from training.dataset import build_loader
     from training.runner import build_runner
+    from training.statistics import describe_data
     from utils.device import resolve_precision, use_threads
 
     logging.getLogger("mmcv").setLevel(logging.WARNING)
@@ -83,6 +84,7 @@ def measure(args: argparse.Namespace, data: Path, precision: str) -> tuple[dict[
     )
     config = load_config(args.config)
     batch_size = args.batch_size or config.base_batch_size
+    config.inference = describe_data(config.inference, train.images, train.class_names)
     scale_schedule(config, batch_size, None)
     device = torch.device("cpu")
     runner = build_runner(
