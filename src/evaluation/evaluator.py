@@ -91,25 +91,6 @@ class Evaluator:
         )
 
 
-def evaluate(
-    predict: Callable[[np.ndarray], Instances],
-    records: Sequence[AnnotatedImage],
-    grey_rule: GreyRule = AS_STORED,
-) -> list[ImageResult]:
-    """Segment every image and score it with the competition's metric, and nothing else.
-
-    Args:
-        predict: from uint8 BGR [height, width, 3] to instances.
-        records: annotated images.
-        grey_rule: how the models' grey values are.
-    """
-
-    def evaluate_image(record: AnnotatedImage, image: np.ndarray) -> ImageResult:
-        return image_result(record, compare_instances(predict(image), record))
-
-    return for_each_image(evaluate_image, records, grey_rule=grey_rule)
-
-
 def for_each_image(
     evaluate_image: Callable[[AnnotatedImage, np.ndarray], T],
     records: Sequence[AnnotatedImage],

@@ -11,8 +11,8 @@ from discs import SIZE, annotated, disc, predicted, random_case, truth_set
 
 from cells.annotations import load_annotations
 from cells.instances import Candidates, Instances
-from evaluation.evaluator import Evaluator, evaluate, for_each_image
-from evaluation.metrics import summarise
+from evaluation.evaluator import Evaluator, for_each_image
+from evaluation.metrics import compare_instances, image_result, summarise
 
 
 def test_rescoring_is_reported_before_and_after():
@@ -65,7 +65,12 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     assert (kept(45) - kept(5)) / 40 < full_masks / 4
 
 
-def test_evaluate_as_the_training_calls_it(shapes):
+def test_images_without_a_cell_found_score_nothing(shapes):
     truth = load_annotations(shapes / "annotations/annotations_valid_0.json", shapes / "images")
-    results = evaluate(lambda image: Instances.empty(image.shape[:2]), truth.images)
+    results = for_each_image(
+        lambda record, image: image_result(
+            record, compare_instances(Instances.empty(image.shape[:2]), record)
+        ),
+        truth.images,
+    )
     assert summarise(results, truth.class_names).loc["all", "mAP"] == 0
