@@ -23,7 +23,8 @@ from cells.grey import GreyRule
 MODEL_TYPES = frozenset(
     """
     MaskRCNN CascadeRCNN PointRend
-    ResNet ResNetV1d ResNeXt ResNeSt Res2Net RegNet HRNet SwinTransformer ContextBlock
+    ResNet ResNetV1d ResNeXt ResNeSt Res2Net RegNet HRNet EfficientNetLite0
+    SwinTransformer ContextBlock
     FPN PAFPN BFP HRFPN
     RPNHead FinestTwiceRPNHead
     StandardRoIHead CascadeRoIHead OneMaskHeadCascadeRoIHead

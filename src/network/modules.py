@@ -21,6 +21,7 @@ from torchvision.ops import nms
 
 import network.assigners  # noqa: F401  (registers its assigner)
 import network.deformable  # noqa: F401  (registers its convolution)
+import network.efficientnet_lite  # noqa: F401  (registers its backbone)
 
 LARGEST_GROWTH = math.log(1000 / 16)  # of a box's side in one regression, natural logarithm
 

