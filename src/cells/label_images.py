@@ -10,6 +10,7 @@ import tifffile
 from scipy.ndimage import find_objects
 
 from cells.masks import Crop
+from cells.readers.tiff_pages import check_page_list
 from utils.script import InputError
 
 
@@ -25,7 +26,10 @@ def read_labels(path: Path, image_size: tuple[int, int]) -> np.ndarray:
         elif path.suffix == ".png":
             labels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
         else:
+            check_page_list(path)
             labels = tifffile.imread(path)
+    except InputError:
+        raise
     except Exception as error:  # each library raises kinds of its own for broken files
         raise InputError(f"{path}: unreadable label image ({error}); write it again") from error
     if labels is None or labels.shape != image_size:

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import random
+import struct
 
 import cv2
 import numpy as np
@@ -128,6 +129,9 @@ def damage_image(suffix: str):
         image = rng.choice(odd_images(rng))
         if suffix == ".npy":
             return numpy_bytes(image)
+        if suffix == ".tif" and rng.random() < 0.2:
+            pages = rng.randrange(1, 150)
+            return circular_tiff(image, pages, rng.randrange(pages))
         if suffix == ".tif":
             return tiff_bytes(image)
         try:
@@ -160,6 +164,22 @@ def tiff_bytes(image: np.ndarray) -> bytes:
     file = io.BytesIO()
     tifffile.imwrite(file, image)
     return file.getvalue()
+
+
+def circular_tiff(image: np.ndarray, pages: int, back_to: int, big: bool = False) -> bytes:
+    """A TIFF of some pages, behind whose last one comes an earlier one (or itself)."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file, bigtiff=big) as writer:
+        for _ in range(pages):
+            writer.write(image, contiguous=False, metadata=None)
+    file.seek(0)
+    with tifffile.TiffFile(file) as tif:
+        layout, offsets = tif.tiff, [page.offset for page in tif.pages]
+        content = bytearray(file.getvalue())
+    (tags,) = struct.unpack_from(layout.tagnoformat, content, offsets[-1])
+    next_page = offsets[-1] + layout.tagnosize + tags * layout.tagsize
+    struct.pack_into(layout.offsetformat, content, next_page, offsets[back_to])
+    return bytes(content)
 
 
 def numpy_bytes(image: np.ndarray) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile, TiffPageSeries
 
 from cells.readers.tiff_metadata import channel_names, pixel_size
+from cells.readers.tiff_pages import check_page_list
 from cells.readers.tiff_segments import segment_reader
 from cells.readers.volume import Reader, Volume, Window, array_reader, check_size
 from utils.script import InputError
@@ -29,6 +30,7 @@ def open_tiff(path: Path) -> Volume:
     """
     tif = None
     try:
+        check_page_list(path)
         tif = TiffFile(path)
         return _volume(path, tif)
     except Exception as error:  # tifffile raises many kinds for broken files
