@@ -1,17 +1,21 @@
-"""What a training step spends its time on: waiting for data, forward, backward, optimizer.
+r"""What a training step spends its time on: waiting for data, forward, backward, optimizer.
 
     python benchmarks/benchmark_training.py
     python benchmarks/benchmark_training.py --config configs/mask_rcnn_resnest200.py --iterations 5
+    torchrun --nproc_per_node 2 benchmarks/benchmark_training.py --precisions bf16 --threads 1 \
+        --batch_size 2
 
 Trains from random weights on simulated images, through the same runner, hooks and data loader as
 `train_cis.py`, on the CPU, and prints medians as a Markdown table. The rest is what the runner's
 hooks do besides: seeds, norms, learning rate, clipping of gradients, logs. The first command takes
-a minute and a half on two cores.
+a minute and a half on two cores. Under torchrun, a step is that of all processes together, and the
+first one's times are printed.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -42,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     add("--config", default=str(ROOT / "configs" / "mask_rcnn_resnest50_slim.py"))
     add("--precisions", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
     add("--iterations", type=at_least(1), default=10, help="after a first one (default: 10)")
-    add("--batch_size", type=at_least(1), help="images a step (default: the config's)")
+    add("--batch_size", type=at_least(1), help="images a step of a process (default: the config's)")
     add("--workers", type=int, default=2, help="as in train_cis.py (default: %(default)s)")
     add("--threads", type=at_least(1), help="cores to use (default: all)")
     return parser.parse_args()
@@ -58,6 +62,8 @@ def main(args: argparse.Namespace) -> None:
             step = seconds["step"]
             shares = [f"{milliseconds(seconds[s])} ({seconds[s] / step:.0%})" for s in STAGES]
             rows.append((precision, milliseconds(step), *shares, str(megabytes)))
+    if os.environ.get("RANK", "0") != "0":
+        return
     print("milliseconds:\n")
     print(markdown(("", "step", *STAGES, "peak MB"), rows))
 
@@ -74,7 +80,7 @@ def measure(args: argparse.Namespace, data: Path, precision: str) -> tuple[dict[
     from training.dataset import build_loader
     from training.runner import build_runner
     from training.statistics import describe_data
-    from utils.device import resolve_precision, use_threads
+    from utils.device import join_processes, leave_processes, resolve_precision, use_threads
 
     logging.getLogger("mmcv").setLevel(logging.WARNING)
     use_threads(args.threads)
@@ -85,8 +91,8 @@ def measure(args: argparse.Namespace, data: Path, precision: str) -> tuple[dict[
     config = load_config(args.config)
     batch_size = args.batch_size or config.base_batch_size
     config.inference = describe_data(config.inference, train.images, train.class_names)
-    scale_schedule(config, batch_size, None)
-    device = torch.device("cpu")
+    device, rank, world_size = join_processes(torch.device("cpu"))
+    scale_schedule(config, batch_size * world_size, None)
     runner = build_runner(
         config,
         train.class_names,
@@ -103,8 +109,12 @@ def measure(args: argparse.Namespace, data: Path, precision: str) -> tuple[dict[
         batch_size=batch_size,
         workers=args.workers,
         seed=config.seed,
+        rank=rank,
+        world_size=world_size,
     )
-    return median_stages(time_steps(runner, loader, args.iterations)), peak_memory_mb()
+    stages = median_stages(time_steps(runner, loader, args.iterations))
+    leave_processes()
+    return stages, peak_memory_mb()
 
 
 class Batches:
