@@ -74,3 +74,39 @@ def test_images_without_a_cell_found_score_nothing(shapes):
         truth.images,
     )
     assert summarise(results, truth.class_names).loc["all", "mAP"] == 0
+
+
+def test_processes_share_the_images(monkeypatch):
+    """Of five images, process 0 takes 0, 2 and 4; all come back in their order."""
+    records = [annotated([], image_id=str(number)) for number in range(5)]
+    monkeypatch.setattr(
+        "evaluation.evaluator.read_ahead", lambda own, rule: ((record, rule) for record in own)
+    )
+    seen = []
+
+    def gather(shares, mine):
+        shares[:] = [mine, ["1!", "3!"]]
+
+    monkeypatch.setattr("evaluation.evaluator.dist.all_gather_object", gather)
+
+    def evaluate(record, rule):
+        seen.append((record.id, rule))
+        return f"{record.id}!"
+
+    found = for_each_image(evaluate, records, rank=0, world=2, grey_rule="rule")
+    assert seen == [("0", "rule"), ("2", "rule"), ("4", "rule")]
+    assert found == ["0!", "1!", "2!", "3!", "4!"]
+
+
+def test_the_final_predictions_are_kept_and_drawn(tmp_path):
+    record = annotated([disc(20, 30, 8)])
+    instances = predicted([disc(20, 30, 8), disc(60, 30, 8)], [0.9, 0.3])
+    evaluator = Evaluator(
+        lambda record, image: Candidates(instances, 0, 0.5), truth_set([record]), show_dir=tmp_path
+    )
+    evaluation = evaluator(record, np.full((*SIZE, 3), 128, np.uint8))
+    assert [row["score"] for row in evaluation.coco_rows] == [np.float32(0.9)]
+    assert evaluation.coco_rows[0]["category_id"] == 10
+    assert evaluation.before is None
+    assert evaluation.result.predictions == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["AP1.0000_a.png"]

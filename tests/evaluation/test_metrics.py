@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from discs import annotated, disc, predicted, random_case
+from discs import SIZE, annotated, disc, predicted, random_case
 from helpers import CLASS_NAMES, DATA
 
 from cells.instances import Instances
@@ -96,6 +96,19 @@ def test_an_iou_of_exactly_the_threshold_is_no_match():
     assert score.tp[0] == 0
 
 
+def test_an_iou_of_exactly_a_higher_threshold_is_no_match():
+    labels = strip(0, 75).astype(np.int32)
+    score = score_image(labels, 1, [encode(strip(0, 100))])
+    assert score.tp.tolist() == [1] * 5 + [0] * 5  # 0.50 ... 0.70
+
+
+def test_half_a_prediction_in_a_crowd_region_counts():
+    for width, false in ((10, 1), (11, 0)):
+        labels = strip(0, 20).astype(np.int32)
+        score = score_image(labels, 1, [], [encode(strip(20 - width, 60))])
+        assert score.fp.tolist() == [false] * 10
+
+
 def test_nothing_at_all_is_perfect_and_only_one_side_is_zero():
     empty, one = np.zeros((4, 100), np.int32), strip(0, 9).astype(np.int32)
     assert score_image(empty, 0, []).ap == 1.0
@@ -169,6 +182,21 @@ def test_each_type_is_averaged_over_its_own_images():
     assert table["cells"].tolist() == [2, 2, 4]
     assert table.loc["all", ["TP", "FP", "FN"]].tolist() == [2, 0, 2]
     assert table["recall"].tolist() == pytest.approx([0.5, 0.5, 0.5])
+    assert table.loc["all", ["AP50", "AP75"]].tolist() == pytest.approx([0.625, 0.625])
     per_image = per_image_table(results, CLASS_NAMES)
     assert per_image["AP"].tolist() == [1, 0, 0.5, 1]
     assert per_image["cell_type"].tolist() == ["disc", "disc", "bar", ""]
+
+
+def test_columns_of_one_image():
+    """IoU 0.68: found at 0.50, 0.55, 0.60 and 0.65."""
+    whole, part = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
+    whole[10:14, 20:45] = part[10:14, 20:37] = True
+    truth = annotated([whole])
+    result = image_result(truth, compare_instances(predicted([part]), truth))
+    row = per_image_table([result], CLASS_NAMES).iloc[0]
+    assert [row[name] for name in ("AP", "AP50", "AP75")] == pytest.approx([0.4, 1, 0])
+    assert [row[name] for name in ("cells", "predictions", "TP", "FP", "FN")] == [1, 1, 1, 0, 0]
+    nothing = annotated([])
+    row = summarise([image_result(nothing, compare_instances(predicted([]), nothing))], CLASS_NAMES)
+    assert row.loc["all", ["precision", "recall"]].isna().all()

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from discs import SIZE, annotated, disc, predicted
+from matplotlib.axes import Axes
 
 from evaluation.metrics import compare_instances
-from evaluation.pictures import FALSE_POSITIVE, MISS, TRUE_POSITIVE, draw_errors
+from evaluation.pictures import (
+    FALSE_POSITIVE,
+    MISS,
+    TRUE_POSITIVE,
+    draw_errors,
+    plot_precision_recall,
+)
+from evaluation.thresholds import CONFIDENCES, image_curve
 
 
 def test_three_colours():
@@ -20,3 +29,38 @@ def test_three_colours():
         ys, xs = np.nonzero((picture[: 16 * 60] == color).all(axis=2))
         assert abs(xs.mean() / 16 - x) < 1.5
         assert abs(ys.mean() / 16 - y) < 1.5
+
+
+def test_colours_of_the_palette():
+    """Okabe and Ito's bluish green, vermillion and yellow."""
+    colours = [
+        f"{red:02X}{green:02X}{blue:02X}"
+        for blue, green, red in (TRUE_POSITIVE, FALSE_POSITIVE, MISS)
+    ]
+    assert colours == ["009E73", "D55E00", "F0E442"]
+
+
+def test_predictions_in_crowd_regions_are_not_drawn():
+    record = annotated([disc(40, 45, 8)], iscrowd=[True])
+    instances = predicted([disc(40, 45, 8)])
+    image = np.full((*SIZE, 3), 128, np.uint8)
+    picture = draw_errors(image, record, instances, compare_instances(instances, record))
+    assert not picture[: 16 * 60].any()  # nothing to stretch, and no outline
+    assert picture[16 * 60 :].any()  # the legend
+
+
+def test_precision_and_recall_are_plotted(tmp_path, monkeypatch):
+    lines = {}
+    monkeypatch.setattr(
+        Axes, "plot", lambda axes, x, y, *args, label: lines.update({label: (x, y)})
+    )
+    record, found = annotated([disc(20, 30, 8)]), predicted([disc(20, 30, 8)], [0.5])
+    curve = image_curve(compare_instances(found, record), found.scores, 0, 0.1)
+    plot_precision_recall(tmp_path / "curve.png", [curve])
+    assert (tmp_path / "curve.png").is_file()
+    assert lines.keys() == {"precision", "recall"}
+    for confidences, _ in lines.values():
+        assert confidences == pytest.approx(CONFIDENCES)
+    assert lines["recall"][1] == pytest.approx((CONFIDENCES <= 0.5).astype(float))
+    assert lines["precision"][1][:46] == pytest.approx(1)
+    assert np.isnan(lines["precision"][1][46:]).all()

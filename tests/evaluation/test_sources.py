@@ -11,12 +11,13 @@ import tifffile
 from discs import SIZE, annotated, disc, predicted, random_case, truth_set
 from helpers import CLASS_NAMES
 
+from cells.annotations import AnnotationSet
 from cells.instances import Candidates
 from cells.masks import label_image
 from evaluation.coco_ap import result_rows
 from evaluation.metrics import compare_instances
 from evaluation.report import write_results
-from evaluation.sources import CocoResults, LabelImages, ModelPredictions
+from evaluation.sources import CocoResults, FilePredictions, LabelImages, ModelPredictions
 from utils.script import InputError
 
 
@@ -134,3 +135,68 @@ def test_classes_are_matched_by_name():
     assert source(None, None).instances.labels.tolist() == [1]
     with pytest.raises(InputError, match=r"cat, box, bar.*disc, box, bar"):
         ModelPredictions(FakeEnsemble(("cat", "box", "bar")), CLASS_NAMES)
+
+
+def test_predictions_of_a_file_are_decided_by_their_most_frequent_class():
+    found = predicted([disc(30, 30, 9)] * 3, labels=[2, 1, 2])
+    for threshold, expected in ((None, -np.inf), (0.0, 0.0), (0.4, 0.4)):
+        answer = FilePredictions(lambda record: found, threshold)(annotated([]), None)
+        assert answer.instances is found
+        assert (answer.deciding_class, answer.threshold) == (2, expected)
+    assert FilePredictions(lambda record: found).grey_rule.background == 128
+
+
+def test_only_a_search_looks_below_the_thresholds_of_the_models():
+    asked = []
+
+    class Asked(FakeEnsemble):
+        grey_rule = "rule"
+
+        def candidates(self, image, least_score):
+            asked.append(least_score)
+            return super().candidates(image, least_score)
+
+    for searching in (False, True):
+        source = ModelPredictions(Asked(CLASS_NAMES), CLASS_NAMES, searching)
+        assert source(None, None).threshold == 0.5
+        assert source.grey_rule == "rule"
+    assert asked == pytest.approx([np.inf, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("score", "fits"), [(1e9, True), (1.1e9, False), (True, False), (float("nan"), False), ("1", 0)]
+)
+def test_scores_are_numbers(tmp_path, score, fits):
+    record = annotated([disc(30, 30, 9)])
+    row = {"image_id": "a", "category_id": 10, "score": score, "segmentation": record.rles[0]}
+    (tmp_path / "results.json").write_text(json.dumps([row]))
+    read = CocoResults(tmp_path / "results.json", truth_set([record]), skip_invalid=True)
+    assert len(read.instances(record)) == fits
+
+
+def test_boxes_are_taken_as_they_are_given(tmp_path):
+    record = annotated([disc(30, 30, 9)])
+    row = {"image_id": "a", "category_id": 10, "score": 1, "segmentation": record.rles[0]}
+    row["bbox"] = [1, 2, 30, 40]
+    (tmp_path / "results.json").write_text(json.dumps([row]))
+    found = CocoResults(tmp_path / "results.json", truth_set([record])).instances(record)
+    assert found.boxes.tolist() == [[1, 2, 31, 42]]
+
+
+def test_an_unknown_category_is_told_with_the_first_five_known(tmp_path):
+    record = annotated([disc(30, 30, 9)])
+    row = {"image_id": "a", "category_id": 9, "score": 1, "segmentation": record.rles[0]}
+    (tmp_path / "results.json").write_text(json.dumps([row]))
+    for count, listed in ((5, "1, 2, 3, 4, 5)"), (6, "1, 2, 3, 4, 5 ...)")):
+        truth = AnnotationSet(tuple("abcdef"[:count]), tuple(range(1, count + 1)), [record])
+        with pytest.raises(InputError) as caught:
+            CocoResults(tmp_path / "results.json", truth)
+        assert listed in caught.value.details[0]
+
+
+def test_label_images_score_one(tmp_path):
+    record = annotated([disc(30, 30, 9)])
+    np.save(tmp_path / "a.npy", disc(30, 30, 9).astype(int))
+    found = LabelImages(tmp_path, truth_set([record])).instances(record)
+    assert (found.scores.tolist(), found.labels.tolist()) == ([1], [0])
+    assert found.masks[0].max() == 1

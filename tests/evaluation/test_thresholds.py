@@ -38,8 +38,16 @@ def test_best_confidence_of_each_class():
     assert table.loc["disc", ["mAP", "best threshold", "best mAP"]].tolist() == [0.5, 0.41, 1]
     assert table.loc["box", ["mAP", "best threshold", "best mAP"]].tolist() == [0, 0.3, 1]
     assert table.loc["all", ["mAP", "best mAP"]].tolist() == [0.25, 1]
+    assert table["images"].tolist() == [1, 1, 2]
+    assert table["threshold"].tolist()[:2] == [0.2, 0.5]
     precision, recall = precision_and_recall(curves)
     assert precision[0] == pytest.approx(2 / 3)
     assert recall[0] == 1
     assert recall[-1] == 0
     assert np.isnan(precision[-1])
+
+
+def test_thresholds_that_are_tried():
+    assert len(CONFIDENCES) == 95
+    assert CONFIDENCES[[0, -1]].tolist() == pytest.approx([0.05, 0.99])
+    assert CONFIDENCES.dtype == np.float32

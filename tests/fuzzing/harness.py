@@ -33,7 +33,10 @@ class Outcome:
 
 
 def run_copy(
-    action: Callable[[], int | None], log: Path, kill_after: float | None = None
+    action: Callable[[], int | None],
+    log: Path,
+    kill_after: float | None = None,
+    cpu_seconds: int = SECONDS,
 ) -> Outcome:
     """Run `action` in a fork of this process, which has loaded all libraries already.
 
@@ -41,11 +44,12 @@ def run_copy(
         action: what to run; what it returns, or leaves with, is the exit code.
         log: gets its stderr.
         kill_after: seconds after which it is killed, unless it has ended.
+        cpu_seconds: of processor time after which it is killed.
     """
     start = time.perf_counter()
     child = os.fork()
     if not child:
-        _act(action, log)  # does not return
+        _act(action, log, cpu_seconds)  # does not return
     status = _wait(child, kill_after)
     code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     text = log.read_text(encoding="utf-8", errors="replace")
@@ -65,12 +69,12 @@ def _wait(child: int, kill_after: float | None) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def _act(action: Callable[[], int | None], log: Path) -> None:
+def _act(action: Callable[[], int | None], log: Path, cpu_seconds: int) -> None:
     code: object = 70
     try:
         faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         out = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
