@@ -11,7 +11,9 @@ that LIVECell published (one class), to start a training from: train_cis.py --lo
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from utils.files import check_folder
 from utils.options import script_parser
 from utils.paths import in_repository
 from utils.script import InputError, quiet_libraries, run_script
@@ -41,6 +43,7 @@ def main(args: argparse.Namespace) -> None:
     from network.models import build_model, forget_pretrained, set_num_classes
     from published.detectron2 import convert_weights, count_classes, read_weights
 
+    check_folder("--output", Path(args.output).parent)
     source = read_weights(args.input)
     class_names = choose_names(args.class_names, count_classes(source, args.input))
     config = Config.fromfile(in_repository(CONFIG))

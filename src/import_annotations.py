@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cells.imports.formats import ENDINGS
+from utils.files import check_folder
 from utils.options import at_least, between, script_parser
 from utils.script import InputError, report_problems, run_script
 
@@ -75,6 +76,7 @@ def main(args: argparse.Namespace) -> None:
     from runs.label_files import find_label_files, list_sources
     from runs.labelled_images import read_labelled
 
+    check_folder("--out", args.out)
     image_dir, labels = Path(args.image_dir), Path(args.labels)
     targets = {s: annotation_file(args.out, s, args.fold) for s in ("train", "valid")}
     sources = list_sources(image_dir, labels)

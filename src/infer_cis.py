@@ -29,6 +29,7 @@ from runs.plan import PlannedImage, plan_run
 from runs.records import Records, settings_key
 from runs.sharing import Share, share_option
 from second_level.pairing import find_second_level, hash_weights
+from utils.files import check_folder
 from utils.options import (
     add_compute_options,
     add_image_options,
@@ -97,6 +98,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     check_second_level_arguments(args)
+    check_folder("--out_dir", args.out_dir)
     weights = choose_weights(args.weights)
     out_dir = Path(args.out_dir)
     images = args.image or [demo_image()]

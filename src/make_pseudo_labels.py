@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from second_level.pairing import find_second_level, hash_weights
-from utils.files import atomic_path, sha256, write_json
+from utils.files import atomic_path, check_folder, sha256, write_json
 from utils.options import (
     add_compute_options,
     add_prediction_options,
@@ -115,6 +115,8 @@ def main(args: argparse.Namespace) -> None:
     from cells.annotations import annotation_file, read_coco
     from training.pseudo_labels import next_round, reason_to_leave_out
 
+    check_folder("--out_dir", args.out_dir)
+    check_folder("--show_dir", args.show_dir)
     sources = {s: annotation_file(args.annotation_dir, s, args.fold) for s in ("train", "valid")}
     targets = {s: annotation_file(args.out_dir, s, args.fold) for s in ("train", "valid")}
     if targets["train"].resolve() == sources["train"].resolve():

@@ -17,6 +17,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.files import check_folder, remove_leftovers
 from utils.options import (
     add_compute_options,
     add_data_options,
@@ -68,6 +69,7 @@ def main(args: argparse.Namespace) -> None:
     from network.setup import ensemble_from
     from second_level.pairing import hash_weights
 
+    check_folder("--out_dir", args.out_dir)
     weights = split_paths(args.weights)
     hashes = tuple(hash_weights(weights))
     path = annotation_file(args.annotation_dir, "valid", args.fold)
@@ -91,6 +93,8 @@ def predict_images(
     from second_level.predictions import ImagePredictions, prediction_path, write_predictions
 
     out_dir, share = args.out_dir, args.detection_share
+    if args.resume:  # what a kill has left
+        remove_leftovers(prediction_path(out_dir, record.id) for record in truth.images)
     settings = json.dumps({name: getattr(args, name) for name in SETTINGS})
     wanted = [
         (record, path)

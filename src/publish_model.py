@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.files import check_folder
 from utils.options import at_least, scores_by_class, script_parser
 from utils.script import InputError, quiet_libraries, run_script
 
@@ -39,6 +40,7 @@ def main(args: argparse.Namespace) -> None:
 
     if Path(args.output).resolve() == Path(args.input).resolve():
         raise InputError(f"--output {args.output}: is the input; give another file")
+    check_folder("--output", Path(args.output).parent)
     checkpoint = load_checkpoint(args.input)
     meta = checkpoint["meta"]
     inference = json.loads(meta["inference"])

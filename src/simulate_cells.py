@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from utils.files import check_folder
 from utils.options import at_least, script_parser
 from utils.script import InputError, run_script
 
@@ -43,6 +44,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     if args.n_train + args.n_valid == 0:
         raise InputError("--n_train and --n_valid: both are 0; give a number of images")
+    check_folder("--out_dir", args.out_dir)
     from simulation.dataset import load_layouts, random_layouts, write_split
 
     width, height = args.image_size

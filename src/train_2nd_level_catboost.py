@@ -18,7 +18,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.files import write_json
+from utils.files import check_folder, write_json
 from utils.options import above, add_data_options, at_least, between, script_parser
 from utils.script import InputError, run_script
 
@@ -61,6 +61,7 @@ def main(args: argparse.Namespace) -> None:
         write_model,
     )
 
+    check_folder("--out_dir", args.out_dir)
     path = annotation_file(args.annotation_dir, "valid", args.fold)
     truth = load_annotations(path, args.image_dir, args.skip_invalid)
     data = load_training_set(args.data_dir, truth)

@@ -23,6 +23,7 @@ from utils.device import (
     resolve_precision,
     use_threads,
 )
+from utils.files import check_folder
 from utils.options import add_compute_options, add_data_options, at_least, script_parser
 from utils.paths import in_repository
 from utils.script import InputError, quiet_libraries, run_script
@@ -70,6 +71,7 @@ def main(args: argparse.Namespace) -> None:
     from training.statistics import describe_data
 
     check_arguments(args)
+    check_folder("--out_dir", args.out_dir)
     out_dir = Path(args.out_dir)
     resume = find_checkpoint(args.resume, out_dir)
     config = load_config(args.config, args.cfg_options)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.device import join_processes, leave_processes, resolve_device
+from utils.files import check_folder
 from utils.options import add_compute_options, add_data_options, add_prediction_options
 from utils.paths import check_weights_exist
 from utils.script import InputError, quiet_libraries
@@ -80,9 +81,6 @@ def run_evaluation(
     else:
         source = models = _model_source(weights, args, truth, device, detection_share)
         rescore = rescore and partial(models.ensemble.rescored, rescore)
-    make_folder("--out_dir", args.out_dir)
-    if args.out:
-        make_folder("--out", str(Path(args.out).parent))
     show_dir = Path(args.show_dir) if args.show_dir else None
     share = 1.0 if args.predictions else detection_share
     evaluator = Evaluator(source, truth, rescore, show_dir, share)
@@ -126,7 +124,7 @@ def report(
 
 
 def check_options(args: argparse.Namespace) -> None:
-    """Refuse options that contradict each other, before anything is loaded.
+    """Refuse options that contradict each other or cannot be followed, before anything is loaded.
 
     Raises:
         InputError: names the option.
@@ -135,6 +133,9 @@ def check_options(args: argparse.Namespace) -> None:
         raise InputError(
             "--confidence_search: label images have no scores; give models or COCO results"
         )
+    check_folder("--out_dir", args.out_dir)
+    check_folder("--show_dir", args.show_dir)
+    check_folder("--out", args.out and Path(args.out).parent)
 
 
 def check_results_file(out: str | None, sources: Sequence[str | Path]) -> None:
@@ -149,20 +150,6 @@ def check_results_file(out: str | None, sources: Sequence[str | Path]) -> None:
         raise InputError(f"--out {out}: is a folder; give the name of a JSON file")
     if Path(out).resolve() in {Path(source).resolve() for source in sources}:
         raise InputError(f"--out {out}: is read by this evaluation; give another file")
-
-
-def make_folder(flag: str, path: str) -> None:
-    """Create a folder that an option names before the long work starts.
-
-    Raises:
-        InputError: that is not possible.
-    """
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{flag} {path}: cannot be made ({error.strerror}); choose another folder"
-        ) from error
 
 
 def _label_images(args: argparse.Namespace) -> bool:

@@ -59,6 +59,38 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_folder(flag: str, folder: str | Path | None) -> None:
+    """Refuse a folder that cannot be made or written to, before the work starts; makes nothing.
+
+    Args:
+        flag: the option that names it.
+        folder: of outputs; nothing is checked for None.
+
+    Raises:
+        InputError: names the option.
+    """
+    if folder is None:
+        return
+    try:
+        place = Path(folder).absolute()
+        while not _is_there(place):
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{flag} {folder}: cannot be written to ({error.strerror}); choose another folder"
+        ) from error
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def remove_leftovers(paths: Iterable[str | Path]) -> None:
     """Remove what a process that was killed within `atomic_path` has left beside these files.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import torch
 from helpers import ROOT, assert_one_line_error
 
 from network.checkpoints import save_checkpoint
-from utils.files import atomic_path, read_json, write_json
+from utils.files import atomic_path, check_folder, read_json, write_json
 from utils.script import InputError
 
 LIMIT = 20_000  # bytes that a file may have
@@ -68,6 +70,28 @@ def test_a_folder_is_no_file(tmp_path):
 def test_folders_that_take_nothing(tmp_path, folder):
     with pytest.raises(InputError, match="cannot be written"):
         write_json(tmp_path / folder / "x.json", {})
+
+
+def test_folders_are_checked_before_the_work(tmp_path, monkeypatch):
+    check_folder("--out_dir", tmp_path)
+    check_folder("--out_dir", tmp_path / "new" / "newer")
+    check_folder("--out_dir", None)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("before")
+    for folder in (tmp_path / "file", tmp_path / "file" / "x", "/proc/nowhere", "x" * 300):
+        with pytest.raises(InputError, match="--out_dir .*: cannot be written to .*choose another"):
+            check_folder("--out_dir", folder)
+
+
+def test_a_read_only_disk_is_seen_before_the_work(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", _read_only)
+        with pytest.raises(InputError, match="--out_dir .*new: cannot be written to .Read-only"):
+            check_folder("--out_dir", tmp_path / "new")
+
+
+def _read_only(path, *_args, **_options):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 9999, '{"a": \ud800}'])
