@@ -125,11 +125,15 @@ class Candidates:
         instances: candidates; those below the threshold, too, where others are to be tried.
         deciding_class: the label whose threshold applies to the image.
         threshold: the least score of an instance that counts.
+        unlowered: of several tiles whose thresholds were lowered (`TiledEnsemble.lower_thresholds`)
+            the instances that the thresholds themselves leave; None elsewhere, where `threshold`
+            tells.
     """
 
     instances: Instances
     deciding_class: int
     threshold: float
+    unlowered: Instances | None = None
 
     @property
     def kept(self) -> Instances:

@@ -74,8 +74,9 @@ class Evaluator:
         curve = image_curve(
             comparison, found.instances.scores, found.deciding_class, found.threshold
         )
-        instances, before = found.kept, None
-        if len(instances) < len(found.instances):
+        instances = found.kept if found.unlowered is None else found.unlowered
+        before = None
+        if len(instances) < len(found.instances) or found.unlowered is not None:
             comparison = compare_instances(instances, record)
         if self.rescore is not None:
             before = image_result(record, comparison)

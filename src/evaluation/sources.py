@@ -59,10 +59,14 @@ class ModelPredictions:
         """Segment uint8 BGR [height, width, 3]."""
         found = self.ensemble.candidates(image, self._least_score)
         return Candidates(
-            replace(found.instances, labels=self._label_of[found.instances.labels]),
+            self._relabelled(found.instances),
             int(self._label_of[found.deciding_class]),
             found.threshold,
+            None if found.unlowered is None else self._relabelled(found.unlowered),
         )
+
+    def _relabelled(self, instances: Instances) -> Instances:
+        return replace(instances, labels=self._label_of[instances.labels])
 
 
 class FilePredictions:

@@ -84,6 +84,7 @@ class TiledEnsemble:
         self.device = ensemble.device
         self.grey_rule = ensemble.grey_rule
         self.views = ensemble.views
+        self._share = 1.0  # of the thresholds
         self.batch_size = GPU_BATCH if ensemble.device.type == "cuda" else 1
         self._progress = progress
         field = training_field(ensemble.views[0].detector.inference)
@@ -99,11 +100,14 @@ class TiledEnsemble:
     def lower_thresholds(self, share: float) -> None:
         """See `Ensemble.lower_thresholds`."""
         self.ensemble.lower_thresholds(share)
+        self._share *= share
 
     def at_scale(self, image_scale: float) -> TiledEnsemble:
         """The same for images of other pixels."""
         tiling = replace(self.tiling, image_scale=image_scale)
-        return TiledEnsemble(self.ensemble, tiling, self._progress)
+        scaled = TiledEnsemble(self.ensemble, tiling, self._progress)
+        scaled._share = self._share
+        return scaled
 
     def tiles(self, image_size: tuple[int, int]) -> list[Tile]:
         """The tiles of an image of (height, width) pixels."""
@@ -134,7 +138,7 @@ class TiledEnsemble:
         """
         timer = timer or StageTimer()
         prepared = self.prepare(image, timer)
-        (found,) = self.detect([prepared], timer, least_score)
+        (found,) = self.detect([prepared], timer, least_score, unlowered=True)
         return self._candidates(found, timer)
 
     def prepare(self, image: np.ndarray | Picture, timer: StageTimer) -> Prepared:
@@ -145,19 +149,24 @@ class TiledEnsemble:
         return Prepared(picture, tiles, inputs)
 
     def detect(
-        self, images: Sequence[Prepared], timer: StageTimer, least_score: float = math.inf
+        self,
+        images: Sequence[Prepared],
+        timer: StageTimer,
+        least_score: float = math.inf,
+        unlowered: bool = False,
     ) -> list[Detected]:
         """Run the networks.
 
         Args:
             images: of the same size.
             timer, least_score: see `candidates`.
+            unlowered: of several tiles, also join what `Candidates.unlowered` holds.
 
         Returns:
             What `finish` takes.
         """
         if images[0].inputs is None:
-            return [self._detect_tiles(image, timer, least_score) for image in images]
+            return [self._detect_tiles(image, timer, least_score, unlowered) for image in images]
         return self.ensemble.detect([image.inputs for image in images], timer, least_score)
 
     def finish(self, found: Detected, timer: StageTimer) -> Instances:
@@ -197,7 +206,9 @@ class TiledEnsemble:
             pixels = picture.window(*tile.window)
         return self.ensemble.prepare(pixels, timer, self.tiling.image_scale)
 
-    def _detect_tiles(self, image: Prepared, timer: StageTimer, least_score: float) -> Candidates:
+    def _detect_tiles(
+        self, image: Prepared, timer: StageTimer, least_score: float, unlowered: bool
+    ) -> Candidates:
         """Tiles pass through like images of a folder; in memory are a few of them at a time."""
         size = image.picture.shape
 
@@ -220,7 +231,11 @@ class TiledEnsemble:
         parts = [future.result() for _, future in bar]
         with timer.stage("seams"):
             instances = join_tiles(parts, size, self.post_processing.mask_nms_iou)
-        return Candidates(instances, *self._verdict(parts, least_score))
+            sure = None
+            if unlowered and self._share < 1 and least_score == math.inf:
+                own = [_at_own_threshold(part, self._share) for part in parts]
+                sure = join_tiles(own, size, self.post_processing.mask_nms_iou)
+        return Candidates(instances, *self._verdict(parts, least_score), sure)
 
     def _verdict(self, parts: Sequence[TileCells], least_score: float) -> tuple[int, float]:
         """Deciding class and threshold of an image of several tiles."""
@@ -229,6 +244,12 @@ class TiledEnsemble:
             return label, -math.inf  # all that are left have reached their tile's threshold
         confidence = self.post_processing.confidence
         return label, confidence.get(self.class_names[label], confidence["default"])
+
+
+def _at_own_threshold(part: TileCells, share: float) -> TileCells:
+    """What would have been found in a tile if its threshold had not been lowered to a share."""
+    found = replace(part.found, threshold=part.found.threshold / share)
+    return replace(part, found=replace(found, instances=found.kept))
 
 
 def _shapes(inputs: Sequence[NetworkInput]) -> tuple[tuple[int, ...], ...]:

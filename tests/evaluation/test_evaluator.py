@@ -46,6 +46,20 @@ def test_a_second_level_decides_from_a_share_of_the_threshold_on():
     assert evaluation.curve.threshold == 0.8
 
 
+def test_before_is_what_several_tiles_would_have_found_at_their_own_thresholds():
+    record = annotated([disc(20, 30, 8), disc(60, 30, 8)])
+    instances = predicted([disc(20, 30, 8), disc(60, 30, 8), disc(20, 70, 8)], [0.8, 0.5, 0.3])
+    evaluator = Evaluator(
+        lambda record, image: Candidates(instances, 0, -np.inf, unlowered=instances[:1]),
+        truth_set([record]),
+        rescore=lambda found, image: found[:2],
+        detection_share=0.5,
+    )
+    evaluation = evaluator(record, np.zeros((*SIZE, 3), np.uint8))
+    assert evaluation.before.score.ap == 0.5
+    assert evaluation.result.score.ap == 1
+
+
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((*SIZE, 3), np.uint8))
     record, instances = random_case(0)

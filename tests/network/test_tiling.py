@@ -44,6 +44,9 @@ class Painted:
         self.scales = set()
         self.sizes = set()
 
+    def lower_thresholds(self, share):
+        self.threshold *= share
+
     def prepare(self, image, timer, image_scale=1.0):
         self.scales.add(image_scale)
         self.sizes.add(image.shape[:2])
@@ -275,6 +278,21 @@ def test_thresholds_of_an_image_of_several_tiles():
     assert_each_disc_once(image, found.instances)
     assert (found.deciding_class, found.threshold) == (0, 0.5)
     assert len(found.kept) == 1
+
+
+def test_lowered_thresholds_tell_what_would_be_there_without():
+    discs = [(60, 50, 9, 90), (200, 50, 9, 30), (140, 80, 9, 40), (140, 30, 8, 60)]
+    image = paint((100, 280), discs)
+    tiled = TiledEnsemble(Painted(threshold=0.5))
+    expected = tiled.predict(image)
+    assert len(expected) == 2
+    tiled.lower_thresholds(0.5)
+    for ensemble in (tiled, tiled.at_scale(1.0)):
+        found = ensemble.candidates(image)
+        assert_each_disc_once(image, found.kept)
+        np.testing.assert_array_equal(found.unlowered.boxes, expected.boxes)
+        np.testing.assert_array_equal(found.unlowered.scores, expected.scores)
+    assert tiled.candidates(image[:, :140]).unlowered is None  # one tile: its threshold tells
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
