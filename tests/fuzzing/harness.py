@@ -37,6 +37,7 @@ def run_copy(
     log: Path,
     kill_after: float | None = None,
     cpu_seconds: int = SECONDS,
+    stdout: Path = Path(os.devnull),
 ) -> Outcome:
     """Run `action` in a fork of this process, which has loaded all libraries already.
 
@@ -45,11 +46,12 @@ def run_copy(
         log: gets its stderr.
         kill_after: seconds after which it is killed, unless it has ended.
         cpu_seconds: of processor time after which it is killed.
+        stdout: gets its stdout.
     """
     start = time.perf_counter()
     child = os.fork()
     if not child:
-        _act(action, log, cpu_seconds)  # does not return
+        _act(action, log, stdout, cpu_seconds)  # does not return
     status = _wait(child, kill_after)
     code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     text = log.read_text(encoding="utf-8", errors="replace")
@@ -69,16 +71,16 @@ def _wait(child: int, kill_after: float | None) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def _act(action: Callable[[], int | None], log: Path, cpu_seconds: int) -> None:
+def _act(action: Callable[[], int | None], log: Path, stdout: Path, cpu_seconds: int) -> None:
     code: object = 70
     try:
         faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        out = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os.dup2(out, 2)
+        for number, path in ((0, Path(os.devnull)), (1, stdout), (2, log)):
+            flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY if number else os.O_RDONLY
+            os.dup2(os.open(path, flags, 0o666), number)
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
         code = action()
     except SystemExit as error:

@@ -24,10 +24,10 @@ def label_images(shapes, tmp_path):
     return tmp_path / "labels"
 
 
-def test_worst_images_come_first(run, shapes, label_images, tmp_path):
+def test_worst_images_come_first(start, shapes, label_images, tmp_path):
     data = ("--image_dir", shapes / "images", "--annotation_dir", shapes / "annotations")
     out = ("--predictions", label_images, "--out_dir", tmp_path / "out", "--report")
-    done = run("evaluate_single_model.py", *data, *out)
+    done = start("evaluate_single_model.py", *data, *out)
     assert done.returncode == 0, done.stderr
     assert f"report: {tmp_path / 'out' / 'report.html'}" in done.stdout
     html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 import tifffile
@@ -25,10 +28,10 @@ def tables(folder) -> dict:
 
 
 @pytest.fixture(scope="module")
-def evaluated(run, shapes, untrained, tmp_path_factory):
+def evaluated(start, shapes, untrained, tmp_path_factory):
     """Output folder of one run with everything switched on."""
     folder = tmp_path_factory.mktemp("evaluated")
-    done = run(
+    done = start(
         "evaluate_ensemble.py",
         *data_options(shapes),
         *("--weight", f"{untrained()} {untrained(seed=1)}", "--precision", "fp32"),
@@ -69,9 +72,9 @@ def test_saved_predictions_score_the_same(run, shapes, evaluated, tmp_path):
     assert per_image == (evaluated / "per_image.csv").read_text()
 
 
-def test_two_processes_do_what_one_does(run, shapes, untrained, evaluated, tmp_path):
-    launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29517")
-    done = run(
+def test_two_processes_do_what_one_does(start, shapes, untrained, evaluated, tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    done = start(
         "evaluate_ensemble.py",
         *data_options(shapes),
         *("--weights", untrained(), untrained(seed=1), "--device", "cpu", "--precision", "fp32"),
@@ -84,6 +87,47 @@ def test_two_processes_do_what_one_does(run, shapes, untrained, evaluated, tmp_p
     for name in ("per_image.csv", "results.json"):
         assert (tmp_path / name).read_text() == (evaluated / name).read_text()
     assert not list(tmp_path.glob(".*"))
+
+
+def write_mosaic(shapes: Path, folder: Path, count: int) -> tuple:
+    """Options for count x count copies of an annotated image in one image."""
+    folder.mkdir()
+    image = cv2.imread(str(shapes / "images" / "valid0.png"))
+    cv2.imwrite(str(folder / "valid0.png"), np.tile(image, (count, count, 1)))
+    height, width = image.shape[:2]
+    coco = json.loads((shapes / "annotations" / "annotations_valid_0.json").read_text())
+    coco["images"] = [row for row in coco["images"] if row["id"] == "valid0"]
+    coco["images"][0].update(width=count * width, height=count * height)
+    rows = [row for row in coco["annotations"] if row["image_id"] == "valid0"]
+    coco["annotations"] = [
+        {**row, "id": f"{row['id']} {x} {y}", "segmentation": [moved.ravel().tolist()]}
+        for row in rows
+        for x in range(count)
+        for y in range(count)
+        for moved in [np.reshape(row["segmentation"], (-1, 2)) + (x * width, y * height)]
+    ]
+    (folder / "coco.json").write_text(json.dumps(coco))
+    return ("--image_dir", folder, "--annotation_file", folder / "coco.json")
+
+
+@pytest.mark.parametrize("script", ["evaluate_single_model.py", "evaluate_ensemble.py"])
+def test_an_image_of_several_tiles_scores_as_its_parts(run, shapes, trained, tmp_path, script):
+    """A tile is as large as a training image."""
+    weights = ("--weight", next(trained.glob("best_*.pth")), "--precision", "fp32")
+    figures = []
+    for count in (1, 2):
+        out = tmp_path / f"out{count}"
+        data = write_mosaic(shapes, tmp_path / str(count), count)
+        done = run(script, *data, *weights, "--device", "cpu", "--out_dir", out)
+        assert done.returncode == 0, done.stderr
+        assert ("/4 [" in done.stderr) == (count == 2)  # the bar of the tiles
+        figures.append(tables(out)["competition metric"]["all"])
+    one, four = figures
+    assert (one["cells"], four["cells"]) == (6, 24)
+    assert one["TP"] >= 5
+    assert four["mAP"] == pytest.approx(one["mAP"], abs=0.02)
+    for name in ("TP", "FP", "FN"):
+        assert abs(four[name] - 4 * one[name]) <= 1
 
 
 @pytest.mark.parametrize("script", ["evaluate_single_model.py", "evaluate_ensemble.py"])
@@ -177,7 +221,7 @@ def test_an_output_folder_that_is_a_file(shapes, tmp_path):
     (tmp_path / "file").touch()
     arguments = options(shapes, tmp_path / "file", "--predictions", tmp_path / "results.json")
     (tmp_path / "results.json").write_text("[]")
-    with pytest.raises(InputError, match="--out_dir .*file: cannot be made"):
+    with pytest.raises(InputError, match="--out_dir .*file: cannot be written to"):
         run_evaluation([], arguments)
 
 

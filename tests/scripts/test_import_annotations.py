@@ -237,10 +237,10 @@ def test_files_that_belong_to_no_image(tmp_path, monkeypatch, images):
         import_labels(monkeypatch, tmp_path, "--format", "rois")
 
 
-def test_the_script(run, tmp_path, images):
+def test_the_script(start, run, tmp_path, images):
     infer(tmp_path, images, "rois")
     folders = "--image_dir", tmp_path / "images", "--labels", tmp_path / "results"
-    done = run("import_annotations.py", *folders, "--out", tmp_path / "mine")
+    done = start("import_annotations.py", *folders, "--out", tmp_path / "mine")
     assert done.returncode == 0, done.stderr
     train, valid = done.stdout.splitlines()
     assert "annotations_train_0.json: 4 images" in train

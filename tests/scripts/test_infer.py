@@ -56,23 +56,23 @@ def test_finds_the_cells_and_writes_them_in_every_format(run, shapes, weights, t
     assert np.median(iou.max(axis=0)) > 0.7
 
 
-def test_default_models_and_image(run, tmp_path):
-    done = infer(run, tmp_path)
+def test_default_models_and_image(start, tmp_path):
+    done = infer(start, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "demonstration models" in done.stdout
     assert len(list(tmp_path.glob("*.png"))) == 1
     assert int(re.search(r"(\d+) cells", done.stdout).group(1)) > 5
 
 
-def test_second_level_from_end_to_end(run, shapes, weights, tmp_path):
+def test_second_level_from_end_to_end(run, start, shapes, weights, tmp_path):
     """The three commands of the README: predictions, training, rescored inference."""
     data = ("--image_dir", shapes / "images", "--annotation_dir", shapes / "annotations")
     pickles, model = tmp_path / "pickles", tmp_path / "model"
     models = ("--weights", weights, "--device", "cpu")
-    done = run("prepare_for_2nd_level_model.py", *data, *models, "--out_dir", pickles)
+    done = start("prepare_for_2nd_level_model.py", *data, *models, "--out_dir", pickles)
     assert done.returncode == 0, done.stderr
     options = ("--data_dir", pickles, "--out_dir", model, "--iterations", 20)
-    done = run("train_2nd_level_catboost.py", *data, *options)
+    done = start("train_2nd_level_catboost.py", *data, *options)
     assert done.returncode == 0, done.stderr
     second = ("--2nd_level_model", model / "catboost.pkl")
     second = (*second, "--2nd_level_features", model / "features.csv")

@@ -50,7 +50,7 @@ def make(monkeypatch):
     return run_main
 
 
-def test_a_round_trains_as_it_is(run, data, untrained, tmp_path):
+def test_a_round_trains_as_it_is(start, run, data, untrained, tmp_path):
     """One bad file and images that are annotated already do not stop it."""
     folder = data / "images" / "unlabelled"
     bad, known = folder / "bad.png", folder / "known.png"
@@ -59,7 +59,7 @@ def test_a_round_trains_as_it_is(run, data, untrained, tmp_path):
     try:
         extra = ("--image_dir", folder, data / "elsewhere", "--least_cells", 2)
         out = tmp_path / "round1"
-        done = run("make_pseudo_labels.py", *arguments(data, untrained(), out, *extra))
+        done = start("make_pseudo_labels.py", *arguments(data, untrained(), out, *extra))
     finally:
         bad.unlink()
         known.unlink()

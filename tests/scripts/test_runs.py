@@ -85,12 +85,12 @@ def test_images_of_the_same_name_get_results_of_their_own(run, weights, tmp_path
     assert "done already" not in done.stdout  # another threshold: other results
 
 
-def test_shares_of_processes_and_machines_make_one_run(run, weights, tmp_path):
+def test_shares_of_processes_and_machines_make_one_run(run, start, weights, tmp_path):
     write_images(tmp_path / "in", *(f"{i}.png" for i in range(7)))
     (tmp_path / "in" / "3.png").write_text("broken")
     command = options(weights, tmp_path / "in", tmp_path / "torchrun")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2)
-    done = run("infer_cis.py", *command, launcher=tuple(map(str, torchrun)))
+    done = start("infer_cis.py", *command, launcher=tuple(map(str, torchrun)))
     assert done.returncode != 0
     assert done.stdout.count("->") == 6, done.stderr  # the broken one did not end the others
     assert "1 of 7 images failed" in done.stderr

@@ -24,8 +24,8 @@ def arguments(shapes, out_dir, *options, config="tiny_resnest") -> tuple:
     )
 
 
-def train(run, shapes, out_dir, *options, launcher=(), **kwargs):
-    return run("train_cis.py", *arguments(shapes, out_dir, *options, **kwargs), launcher=launcher)
+def train(run, shapes, out_dir, *options, config="tiny_resnest", **kwargs):
+    return run("train_cis.py", *arguments(shapes, out_dir, *options, config=config), **kwargs)
 
 
 def weights(path) -> dict[str, torch.Tensor]:
@@ -76,7 +76,7 @@ def test_resuming_after_a_kill_equals_an_uninterrupted_run(run, shapes, tmp_path
     with subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as `run` has, for equal sums
     ) as process:
         while not (parts / "latest.pth").is_file():
             assert process.poll() is None
@@ -108,11 +108,11 @@ def test_published_architecture_trains_and_segments(run, shapes, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_two_processes_do_what_one_does_with_twice_the_batch(run, shapes, tmp_path):
+def test_two_processes_do_what_one_does_with_twice_the_batch(run, start, shapes, tmp_path):
     """The same images a step; running statistics, since those of a batch are each process's own."""
     steps = ("--max_iters", 2, "--seed", 5, "--cfg-options", "live_norm=0.0")
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    done = train(run, shapes, tmp_path / "two", *steps, launcher=launcher)
+    done = train(start, shapes, tmp_path / "two", *steps, launcher=launcher)
     assert done.returncode == 0, done.stderr
     assert "4 image(s) a step" in (tmp_path / "two" / "train.log").read_text()
     done = train(run, shapes, tmp_path / "one", "--batch_size", 4, *steps)

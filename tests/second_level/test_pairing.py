@@ -59,9 +59,9 @@ def test_the_bundled_one_belongs_to_the_bundled_models():
     assert found == in_repository(BUNDLED_SECOND_LEVEL)
 
 
-def test_script(run, folder):
+def test_script(start, run, folder):
     options = ("--weights", folder / "a.pth", "--2nd_level_model", folder / "catboost.pkl")
-    done = run("pair_2nd_level.py", *options)
+    done = start("pair_2nd_level.py", *options)
     assert done.returncode == 0, done.stderr
     assert find_second_level(hashes(folder, "a.pth"), folder) == str(folder / "catboost.pkl")
     content = json.loads(pairing_file(folder / "catboost.pkl").read_text())

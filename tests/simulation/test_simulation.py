@@ -71,7 +71,7 @@ def test_data_set_loads_and_does_not_depend_on_workers(run, tmp_path):
     assert (image.shape, image.dtype) == ((97, 161), np.uint8)
 
 
-def test_given_layouts_are_drawn(run, tmp_path):
+def test_given_layouts_are_drawn(start, tmp_path):
     mask = np.zeros((100, 120), np.uint8)
     mask[40:60, 30:70] = 1
     rle = coco_mask.encode(np.asfortranarray(mask))
@@ -79,7 +79,7 @@ def test_given_layouts_are_drawn(run, tmp_path):
     rows = [{"category_id": 4, "segmentation": rle}]
     path = layout_file(tmp_path / "layouts.json", rows, {4: "astro"})
     options = ("--n_train", 2, "--n_valid", 0, "--layouts", path)
-    done = run("simulate_cells.py", "--out_dir", tmp_path / "out", *options)
+    done = start("simulate_cells.py", "--out_dir", tmp_path / "out", *options)
     assert done.returncode == 0, done.stderr
     found = load_annotations(
         tmp_path / "out/annotations/annotations_train_0.json", tmp_path / "out/images"
