@@ -15,6 +15,7 @@ from script_server import ScriptServer
 from untrained import write_untrained
 
 
+@pytest.hookimpl(optionalhook=True)  # there may be no xdist
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Share all tests among processes; run those of files that were named in this one."""
     named = config.args_source == pytest.Config.ArgsSource.ARGS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -172,14 +173,17 @@ def test_weights_that_are_no_checkpoint(run, shapes, tmp_path):
 
 
 def test_unreachable_pretrained_weights(run, shapes, tmp_path):
-    config = tmp_path / "pretrained.py"
-    url = "http://127.0.0.1:9/resnest200.pth"  # nothing listens there
-    config.write_text(
-        f"_base_ = {str(CONFIGS / 'tiny_resnest.py')!r}\n"
-        f"weights = dict(_delete_=True, type='Pretrained', checkpoint={url!r})\n"
-        "model = dict(backbone=dict(init_cfg=weights))\n"
-    )
-    options = ("--config", config, "--max_iters", 1)
-    done = train(run, shapes, tmp_path / "out", *options)
-    assert_one_line_error(done, "--from_scratch")
-    assert train(run, shapes, tmp_path / "out", *options, "--from_scratch").returncode == 0
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # a port that is taken, and where nobody listens
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/resnest200.pth"
+        config = tmp_path / "pretrained.py"
+        config.write_text(
+            f"_base_ = {str(CONFIGS / 'tiny_resnest.py')!r}\n"
+            f"weights = dict(_delete_=True, type='Pretrained', checkpoint={url!r})\n"
+            "model = dict(backbone=dict(init_cfg=weights))\n"
+        )
+        options = ("--config", config, "--max_iters", 1)
+        done = train(run, shapes, tmp_path / "out", *options)
+        assert_one_line_error(done, "--from_scratch")
+        again = train(run, shapes, tmp_path / "out", *options, "--from_scratch")
+        assert again.returncode == 0, again.stderr
