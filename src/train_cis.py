@@ -70,8 +70,8 @@ def main(args: argparse.Namespace) -> None:
     from training.runner import build_runner, record_environment
     from training.statistics import describe_data
 
-    check_arguments(args)
     check_folder("--out_dir", args.out_dir)
+    check_arguments(args)
     out_dir = Path(args.out_dir)
     resume = find_checkpoint(args.resume, out_dir)
     config = load_config(args.config, args.cfg_options)

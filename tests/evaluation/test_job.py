@@ -137,8 +137,8 @@ def test_outputs_are_refused_before_the_work(folder):
     for read in (found, folder / "annotations/annotations_valid_1.json"):
         with pytest.raises(InputError, match="is read by this evaluation"):
             evaluate(folder, *options, "--out", read)
-    with pytest.raises(InputError, match="--out_dir .*cannot be made"):
+    with pytest.raises(InputError, match="--out_dir .*cannot be written to"):
         evaluate(folder, *options, "--out_dir", found / "x")
-    with pytest.raises(InputError, match="--out .*cannot be made"):
+    with pytest.raises(InputError, match="--out .*cannot be written to"):
         evaluate(folder, *options, "--out", found / "x/y.json")
     assert not (folder / "out/evaluation.json").exists()
