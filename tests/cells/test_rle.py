@@ -105,3 +105,49 @@ def test_foreground_pixels_equal_decoding(shape):
     for i, mask in enumerate(masks):
         np.testing.assert_array_equal(pixels[owner == i], np.flatnonzero(mask.ravel(order="F")))
     assert len(foreground_pixels([])[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("ring", "complaint"),
+    [
+        ([0, 0, 4, 0, 4, 4, 0, 4], None),
+        ([-1, -1, 11, -1, 11, 7, -1, 7], None),  # a pixel beyond the image, as some programs do
+        ([-1.1, 0, 4, 0, 4, 4], "outside"),
+        ([0, 0, 11.1, 0, 4, 4], "outside"),
+        ([0, 0, 4, 0, 4, 7.1], "outside"),
+        ([0, 0, 4, 0, 4], "degenerate"),
+        ([0, 0, 4, 0, 4, 4, 0], "degenerate"),
+        ([0, 0, 4, 0, 4, True], "numbers"),
+        ([0, 0, 4, 0, 4, 2e9], "numbers"),
+        ([0, 0, 4, 0, 4, float("nan")], "numbers"),
+    ],
+)
+def test_polygons_near_an_image_of_10_x_6(ring, complaint):
+    if complaint is None:
+        assert 16 <= rle_areas([to_rle([ring], 6, 10)])[0] <= 60
+    else:
+        with pytest.raises(ValueError, match=complaint):
+            to_rle([ring], 6, 10)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "complaint"),
+    [
+        ({"size": [3, 4], "counts": [5, 2, 5]}, None),
+        ({"size": (3, 4), "counts": [5, 2, 5]}, None),
+        ({"size": [4, 3], "counts": [5, 2, 5]}, "size"),
+        ({"size": 12, "counts": [5, 2, 5]}, "size"),
+        ({"size": [3, 4], "counts": [5, 2, 4]}, "add up"),
+        ({"size": [3, 4], "counts": [15, -8, 5]}, "add up"),
+        ({"size": [3, 4], "counts": 5}, "neither a list nor a string"),
+        ({"size": [3, 4], "counts": [12]}, "no pixel"),
+        ([], "neither polygons nor RLE"),
+        ("abc", "neither polygons nor RLE"),
+    ],
+)
+def test_run_lengths_of_an_image_of_4_x_3(segmentation, complaint):
+    if complaint is None:
+        assert rle_areas([to_rle(segmentation, 3, 4)]).tolist() == [2]
+    else:
+        with pytest.raises(ValueError, match=complaint):
+            to_rle(segmentation, 3, 4)

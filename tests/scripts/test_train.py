@@ -29,10 +29,6 @@ def train(run, shapes, out_dir, *options, config="tiny_resnest", **kwargs):
     return run("train_cis.py", *arguments(shapes, out_dir, *options, config=config), **kwargs)
 
 
-def weights(path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(path)["state_dict"]
-
-
 def assert_same_state(first, second):
     """The averaged weights, those that go on learning, and the optimizer's moments."""
     first, second = load_checkpoint(first), load_checkpoint(second)
@@ -109,19 +105,14 @@ def test_published_architecture_trains_and_segments(run, shapes, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_two_processes_do_what_one_does_with_twice_the_batch(run, start, shapes, tmp_path):
-    """The same images a step; running statistics, since those of a batch are each process's own."""
-    steps = ("--max_iters", 2, "--seed", 5, "--cfg-options", "live_norm=0.0")
+def test_two_processes_train_one_model(start, shapes, tmp_path):
+    """What they learn together is compared with one process in training/test_processes.py."""
+    steps = ("--max_iters", 2, "--seed", 5)
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     done = train(start, shapes, tmp_path / "two", *steps, launcher=launcher)
     assert done.returncode == 0, done.stderr
     assert "4 image(s) a step" in (tmp_path / "two" / "train.log").read_text()
-    done = train(run, shapes, tmp_path / "one", "--batch_size", 4, *steps)
-    assert done.returncode == 0, done.stderr
-    one, two = (weights(tmp_path / name / "latest.pth") for name in ("one", "two"))
-    # the processes draw other anchors and proposals than one does, so the steps agree but roughly
-    name = "backbone.layer1.0.conv1.weight"
-    assert torch.nn.functional.cosine_similarity(one[name].ravel(), two[name].ravel(), dim=0) > 0.9
+    assert (tmp_path / "two" / "latest.pth").is_file()
 
 
 def test_another_architecture_and_other_classes(run, trained, tmp_path):

@@ -1,0 +1,108 @@
+"""Pictures of known cells: where which colour is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cells.drawing import (
+    LEGEND_HEIGHT,
+    distinct_colors,
+    draw_groups,
+    draw_instances,
+    enlarge,
+    legend,
+    stretch_contrast,
+)
+from cells.instances import Instances
+
+FLAT = np.full((40, 50, 3), 128, np.uint8)  # becomes black: there is nothing to stretch
+
+
+def one_square() -> Instances:
+    """20 x 20 pixels from (10, 10) on, score 0.87."""
+    box = np.array([[10, 10, 30, 30]], np.float32)
+    score, label = np.array([0.87], np.float32), np.zeros(1, np.int64)
+    return Instances(
+        (40, 50), box, score, label, [np.ones((20, 20), np.float32)], box[:, :2].astype(int)
+    )
+
+
+def test_a_cell_has_an_outline_and_a_translucent_inside():
+    picture = draw_instances(FLAT, one_square(), show_scores=False)
+    assert picture.shape == (320, 400, 3)  # eight times as large
+    colour = np.array(distinct_colors(1)[0])
+    row = picture[160]
+    np.testing.assert_array_equal(row[:77], 0)
+    np.testing.assert_array_equal(row[[80, 239]], [colour, colour])
+    np.testing.assert_allclose(row[90:230], np.tile(0.25 * colour, (140, 1)), atol=1)
+    np.testing.assert_array_equal(row[243:], 0)
+    coloured = (picture == colour).all(axis=2)
+    assert coloured[160, :160].sum() == 5  # three pixels, and what smooths them
+    assert not (picture == 255).all(axis=2).any()
+
+
+def test_a_score_is_written_in_the_middle_of_its_cell():
+    picture = draw_instances(FLAT, one_square())
+    ys, xs = np.nonzero((picture > 200).all(axis=2))
+    assert abs(xs.mean() - 160) < 4 and abs(ys.mean() - 160) < 4
+    assert 12 <= np.ptp(ys) <= 18  # 16 pixels high
+    larger = draw_instances(FLAT, one_square()[:0])
+    assert not larger.any()
+
+
+def test_large_images_are_not_enlarged():
+    image = np.zeros((1000, 1200, 3), np.uint8)
+    assert draw_instances(image, Instances.empty((1000, 1200))).shape == image.shape
+    assert enlarge(np.eye(2, dtype=bool), 2).tolist() == [
+        *([1, 1, 0, 0], [1, 1, 0, 0]),
+        *([0, 0, 1, 1], [0, 0, 1, 1]),
+    ]
+
+
+def test_groups_and_their_legend():
+    mask, red, blue = np.ones((10, 10), bool), (0, 0, 255), (255, 0, 0)
+    groups = [("first", red, [(mask, (5, 5))]), ("second", blue, [(mask, (25, 5))] * 2)]
+    picture = draw_groups(FLAT, "title", groups)
+    zoom = 16
+    assert picture.shape == (40 * zoom + LEGEND_HEIGHT, 50 * zoom, 3)
+    for colour, x in ((red, 10), (blue, 30)):
+        ys, xs = np.nonzero((picture[: 40 * zoom] == colour).all(axis=2))
+        assert abs(xs.mean() / zoom - x) < 1 and abs(ys.mean() / zoom - 10) < 1
+    # the strip counts the groups, the last one first
+    strip = picture[40 * zoom :]
+    first, second = (np.nonzero((strip == c).all(axis=2))[1].mean() for c in (red, blue))
+    assert 8 < second < first
+
+
+def test_a_legend_starts_with_a_white_title():
+    strip = legend(120, "AP", [("x", (0, 255, 0))])
+    assert strip.shape == (32, 120, 3)
+    white, green = (np.nonzero((strip == c).all(axis=2))[1] for c in ((255,) * 3, (0, 255, 0)))
+    assert 8 <= white.min() <= 12
+    assert 24 <= green.min() - white.max() <= 30
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(100, 120, 80), (0, 255, 255), (100, 200, 255), (7, 7, 0)]
+)
+def test_contrast_is_stretched_at_most_fourfold(low, high, expected):
+    image = np.full((10, 10, 3), low, np.uint8)
+    image[5:] = high
+    stretched = stretch_contrast(image)
+    assert stretched[0, 0, 0] == 0
+    assert stretched[9, 9, 0] == pytest.approx(expected, abs=1)
+
+
+def test_outliers_do_not_decide_on_the_contrast():
+    image = np.full((100, 100, 3), 100, np.uint8)
+    image[50:] = 200
+    image[0, :20], image[99, :20] = 0, 255  # 0.2 % each
+    assert stretch_contrast(image)[[40, 60], 50, 0].tolist() == pytest.approx([0, 255], abs=1)
+
+
+def test_neighbouring_colours():
+    assert distinct_colors(0) == []
+    assert distinct_colors(2) == [(63, 63, 255), (255, 74, 0)]
+    hues = np.array(distinct_colors(12), int)
+    assert np.abs(np.diff(hues, axis=0)).sum(axis=1).min() > 150
