@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -88,18 +88,22 @@ def watch(command: Sequence[str]) -> tuple[list[float], float]:
     """Run a script that prints a line with an arrow for each image.
 
     Returns:
-        Resident megabytes after each image, and the largest ever, the end of the run with it.
+        Resident megabytes after each image, and the largest until its last line.
 
     Raises:
         InputError: it fails.
     """
+    memory, peak = [], 0.0
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=unbuffered())
-    memory = list(_after_each_image(process))
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if status:
+    assert process.stdout
+    for line in process.stdout:
+        now, most = _resident(process.pid)
+        peak = max(peak, most)
+        if " -> " in line:
+            memory.append(now)
+    if process.wait():
         raise InputError("infer_cis.py failed, see above")
-    return memory, usage.ru_maxrss * 1024 / MB
+    return memory, peak
 
 
 def unbuffered() -> dict[str, str]:
@@ -107,13 +111,15 @@ def unbuffered() -> dict[str, str]:
     return {**os.environ, "PYTHONUNBUFFERED": "1"}
 
 
-def _after_each_image(process: subprocess.Popen) -> Iterator[float]:
-    assert process.stdout
-    page = os.sysconf("SC_PAGE_SIZE")
-    for line in process.stdout:
-        if " -> " in line:
-            pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-            yield pages * page / MB
+def _resident(pid: int) -> tuple[float, float]:
+    """Megabytes of a process now and at most; zeros when it has ended.
+
+    What wait4 says would be no less than this process had when it started the other one.
+    """
+    status = Path(f"/proc/{pid}/status").read_text()
+    sizes = dict(line.split(":", 1) for line in status.splitlines())
+    now, most = (int(sizes.get(name, "0 kB").split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+    return now, most
 
 
 def rows(memory: Sequence[float], peak: float) -> list[list[str]]:

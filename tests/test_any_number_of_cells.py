@@ -149,9 +149,12 @@ def test_evaluation(instances, record, tmp_path):
     truth, count = truth_of(record), len(instances)
     rows = result_rows(record, instances, truth.category_ids)
     write_results(tmp_path / "results.json", [rows])
-    labels = tmp_path / "a_labels.tif"
-    WRITERS["labels"](labels, SegmentedImage("a", "a.png", IMAGE, instances, NAMES))
-    for source in (CocoResults(tmp_path / "results.json", truth), LabelImages(tmp_path, truth)):
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    WRITERS["labels"](
+        folder / "a_labels.tif", SegmentedImage("a", "a.png", IMAGE, instances, NAMES)
+    )
+    for source in (CocoResults(tmp_path / "results.json", truth), LabelImages(folder, truth)):
         comparison = compare_instances(source.instances(record), record)
         result = image_result(record, comparison)
         assert (result.cells, result.predictions, result.score.ap) == (count, count, 1)
