@@ -79,11 +79,22 @@ def binary_crops(instances: Instances, threshold: float = MASK_THRESHOLD) -> lis
 
 
 def drawn_at(instances: Instances, threshold: float) -> Instances:
-    """The instances with probabilities moved so that what reached `threshold` is foreground."""
+    """The instances with probabilities moved so that what reached `threshold` is foreground.
+
+    0 and 1 stay what they are, and the order of the probabilities, too: they are stretched below
+    and above the threshold.
+    """
     if threshold == MASK_THRESHOLD:
         return instances
-    shift = np.float32(MASK_THRESHOLD - threshold)
-    return replace(instances, masks=[mask + shift for mask in instances.masks])
+    return replace(instances, masks=[_stretched(mask, threshold) for mask in instances.masks])
+
+
+def _stretched(mask: np.ndarray, threshold: float) -> np.ndarray:
+    """Map 0, `threshold`, 1 to 0, MASK_THRESHOLD, 1, linear between them; float32."""
+    limit, middle = np.float32(threshold), np.float32(MASK_THRESHOLD)
+    below = np.minimum(mask * (middle / limit), np.nextafter(middle, np.float32(0)))
+    above = middle + (mask - limit) * ((1 - middle) / (1 - limit))
+    return np.where(mask < limit, below, np.minimum(above, np.float32(1)))
 
 
 def paste(crop: np.ndarray, offset: Sequence[int], image_size: tuple[int, int]) -> np.ndarray:
