@@ -21,7 +21,7 @@ PUBLISHED_MODELS = [f"models/pretrained_models/pseudo_round{i}_model.pth" for i 
 PUBLISHED_SECOND_LEVEL = "2nd_level_model/published_catboost.pkl"
 BUNDLED_MODELS = ["models/demo_model_1.pth", "models/demo_model_2.pth"]
 BUNDLED_SECOND_LEVEL = "2nd_level_model/catboost.pkl"
-DEMO_IMAGES = ["demo_images/7ae19de7bc2a.png", "demo_images/simulated_shsy5y.png"]
+DEMO_IMAGES = ["demo_images/7ae19de7bc2a.png", "demo_images/simulated_cort.png"]
 
 
 def in_repository(path: str) -> str:
