@@ -100,6 +100,7 @@ class Ensemble:
     Attributes:
         class_names: by label.
         grey_rule: how images are to be read for the models, see `cells.images`.
+        threshold_share: what the thresholds are of the models' own, see `lower_thresholds`.
 
     Raises:
         InputError: the class names differ.
@@ -124,6 +125,7 @@ class Ensemble:
         self.device = first.device
         self.grey_rule = mean_rule([detector.grey_rule for detector in detectors])
         self.post_processing = post_processing or mean_rules(detectors)
+        self.threshold_share = 1.0
         flips = (False, True) if "flip" in tta else (False,)
         zooms = ZOOMS if "scale" in tta else (1.0,)
         self.views = [
@@ -164,6 +166,7 @@ class Ensemble:
         """Let instances pass from a share of the thresholds on; a second level decides on them."""
         confidence = {k: share * v for k, v in self.post_processing.confidence.items()}
         self.post_processing = replace(self.post_processing, confidence=confidence)
+        self.threshold_share *= share
 
     def prepare(
         self, image: np.ndarray, timer: StageTimer, image_scale: float = 1.0

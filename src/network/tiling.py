@@ -84,7 +84,6 @@ class TiledEnsemble:
         self.device = ensemble.device
         self.grey_rule = ensemble.grey_rule
         self.views = ensemble.views
-        self._share = 1.0  # of the thresholds
         self.batch_size = GPU_BATCH if ensemble.device.type == "cuda" else 1
         self._progress = progress
         field = training_field(ensemble.views[0].detector.inference)
@@ -100,14 +99,11 @@ class TiledEnsemble:
     def lower_thresholds(self, share: float) -> None:
         """See `Ensemble.lower_thresholds`."""
         self.ensemble.lower_thresholds(share)
-        self._share *= share
 
     def at_scale(self, image_scale: float) -> TiledEnsemble:
         """The same for images of other pixels."""
         tiling = replace(self.tiling, image_scale=image_scale)
-        scaled = TiledEnsemble(self.ensemble, tiling, self._progress)
-        scaled._share = self._share
-        return scaled
+        return TiledEnsemble(self.ensemble, tiling, self._progress)
 
     def tiles(self, image_size: tuple[int, int]) -> list[Tile]:
         """The tiles of an image of (height, width) pixels."""
@@ -231,9 +227,9 @@ class TiledEnsemble:
         parts = [future.result() for _, future in bar]
         with timer.stage("seams"):
             instances = join_tiles(parts, size, self.post_processing.mask_nms_iou)
-            sure = None
-            if unlowered and self._share < 1 and least_score == math.inf:
-                own = [_at_own_threshold(part, self._share) for part in parts]
+            sure, share = None, self.ensemble.threshold_share
+            if unlowered and share < 1 and least_score == math.inf:
+                own = [_at_own_threshold(part, share) for part in parts]
                 sure = join_tiles(own, size, self.post_processing.mask_nms_iou)
         return Candidates(instances, *self._verdict(parts, least_score), sure)
 

@@ -41,11 +41,13 @@ class Painted:
         self.fade = fade
         self.least_area = least_area
         self.threshold = threshold
+        self.threshold_share = 1.0
         self.scales = set()
         self.sizes = set()
 
     def lower_thresholds(self, share):
         self.threshold *= share
+        self.threshold_share *= share
 
     def prepare(self, image, timer, image_scale=1.0):
         self.scales.add(image_scale)
