@@ -18,7 +18,6 @@ from cells.instances import Instances
 from evaluation.metrics import compare_instances
 from second_level.model import apply_iou, load_features, load_model, load_second_level, predict_iou
 from second_level.report import write_model
-from utils.paths import BUNDLED_SECOND_LEVEL
 from utils.script import InputError
 
 SHARED = ROOT.parent / "shared" / "reference"
@@ -64,8 +63,11 @@ def test_a_model_knows_its_thresholds(model_dir, tmp_path):
             load_second_level(tmp_path / "catboost.pkl", tmp_path / "features.csv")
 
 
-def test_models_that_store_nothing_drop_as_the_solution_does():
-    second = load_second_level(ROOT / BUNDLED_SECOND_LEVEL, ROOT / "2nd_level_model/features.csv")
+def test_models_that_store_nothing_drop_as_the_solution_does(tmp_path):
+    table = pd.DataFrame({"box_score": [0.2, 0.4, 0.6, 0.8]})
+    model = catboost.CatBoostRegressor(iterations=2, allow_writing_files=False, verbose=False)
+    write_model(tmp_path, model.fit(table, table["box_score"]), {})
+    second = load_second_level(tmp_path / "catboost.pkl", tmp_path / "features.csv")
     assert (second.drop_threshold, second.detection_share) == (0.3, 1.0)
 
 
