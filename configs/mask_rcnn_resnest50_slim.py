@@ -6,7 +6,7 @@ Trains from random weights in an hour on two cores: half the width, windows of 5
 _base_ = ["_base_/mask_rcnn_resnest_fpn.py", "_base_/cells.py", "_base_/schedule.py"]
 
 channels = 96
-inference = dict(short_side=832, long_side=1664)
+inference = dict(short_side=832, long_side=1664, box_merging=dict(nms_iou=0.7, voting_iou=0.6))
 model = dict(
     backbone=dict(depth=50, base_channels=32, stem_channels=32, init_cfg=None),
     neck=dict(
@@ -42,7 +42,7 @@ model = dict(
         rpn_proposal=dict(nms_pre=1000, max_per_img=1000),
         rcnn=dict(sampler=dict(num=512), soft_mask_target=True),
     ),
-    test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=1500), rcnn=dict(nms=dict(iou_threshold=0.7))),
+    test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=1500)),
 )
 augmentation = [
     dict(type="RandomWarp", size=(512, 512), scale=(0.8, 1.25), rotate=False, elastic=(0.0, 1.0)),

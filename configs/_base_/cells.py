@@ -14,6 +14,9 @@ inference = dict(
     pixel_mean=None,  # mean and standard deviation of the grey values, blue green red;
     pixel_std=None,  # None: estimated from the training images
     size_divisor=32,
+    # Of all models' boxes of a class with a larger IoU than `nms_iou` only the best stays. It moves
+    # to the mean of the boxes with a larger IoU than `voting_iou`; None: it stays where it is.
+    box_merging=dict(nms_iou=0.99, voting_iou=None),
     # Least score that an instance needs, chosen by the image's most frequent predicted class.
     confidence=dict(shsy5y=0.5, astro=0.7, cort=0.8, default=0.5),
 )

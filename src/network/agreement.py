@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torchvision.ops import box_iou
 
 from cells.instances import Boxes
 from cells.masks import MASK_THRESHOLD
+from network.box_pairs import iou_blocks
 
 SAME_BOX_IOU = 0.5  # from which on a view's box is of the same cell
-BLOCK = 2**22  # pairs of boxes at a time; bounds the memory
 
 
 def box_agreement(boxes: Boxes, views: Sequence[Boxes]) -> np.ndarray:
@@ -36,12 +34,8 @@ def _best_scores(boxes: np.ndarray, view: Boxes) -> np.ndarray:
     best = np.zeros(len(boxes), np.float32)
     if not len(view):
         return best
-    step = max(1, BLOCK // len(view))
-    detected = torch.from_numpy(view.boxes)
-    for start in range(0, len(boxes), step):
-        part = slice(start, start + step)
-        same = box_iou(torch.from_numpy(boxes[part]), detected).numpy() >= SAME_BOX_IOU
-        best[part] = np.where(same, view.scores, 0).max(axis=1)
+    for part, iou in iou_blocks(boxes, view.boxes):
+        best[part] = np.where(iou >= SAME_BOX_IOU, view.scores, 0).max(axis=1)
     return best
 
 

@@ -152,6 +152,12 @@ def check_inference(inference: object) -> None:
         GreyRule.from_dict(inference["grey"])
     if "mask_threshold" in inference:
         _need_numbers(inference, ("mask_threshold",), 0, 1)
+    if "box_merging" in inference:
+        merging = inference["box_merging"]
+        if not isinstance(merging, dict):
+            raise ValueError("inference: 'box_merging' is not a dict")
+        votes = merging.get("voting_iou") is not None
+        _need_numbers(merging, ("nms_iou", "voting_iou") if votes else ("nms_iou",), 0, 1)
     confidence = inference.get("confidence")
     if not isinstance(confidence, dict) or "default" not in confidence:
         raise ValueError("inference: 'confidence' lacks the default threshold")

@@ -26,6 +26,7 @@ from network.merging import (
     mask_nms,
     mean_masks,
     merge_boxes,
+    vote,
 )
 from utils.device import keep_freed_memory
 from utils.script import InputError
@@ -220,6 +221,8 @@ class Ensemble:
             merged = merge_boxes(parts, image_size, rules.box_nms_iou, rules.max_detections)
             confidence = self.class_names, rules.confidence
             boxes = filter_by_confidence(merged, *confidence, least_score)
+            if rules.box_voting_iou is not None:
+                boxes = vote(boxes, Boxes.concatenate(parts), rules.box_voting_iou)
             agreement = box_agreement(boxes, parts)
         with timer.stage("mask head"):
             masks = [view.mask_probabilities(maps, boxes) for view, maps in views if len(boxes)]
@@ -241,7 +244,10 @@ class Ensemble:
 
 
 def mean_rules(detectors: Sequence[Detector]) -> PostProcessing:
-    """The solution's thresholds, with means over the models of those that checkpoints carry."""
+    """The solution's thresholds, with means over the models of those that checkpoints carry.
+
+    Boxes vote if all models' checkpoints say so.
+    """
     tables = [detector.inference["confidence"] for detector in detectors]
     names = {name for table in tables for name in table}
     confidence = {
@@ -249,7 +255,14 @@ def mean_rules(detectors: Sequence[Detector]) -> PostProcessing:
         for name in names
     }
     masks = [detector.inference.get("mask_threshold", MASK_THRESHOLD) for detector in detectors]
-    return PostProcessing(confidence, mask_threshold=float(np.mean(masks)))
+    rules = PostProcessing(confidence, mask_threshold=float(np.mean(masks)))
+    merging = [detector.inference.get("box_merging", {}) for detector in detectors]
+    if any(rule.get("voting_iou") is None for rule in merging):
+        return rules
+    nms, voting = (
+        float(np.mean([rule[name] for rule in merging])) for name in ("nms_iou", "voting_iou")
+    )
+    return replace(rules, box_nms_iou=nms, box_voting_iou=voting)
 
 
 def load_ensemble(

@@ -13,6 +13,7 @@ from torchvision.ops import batched_nms
 from cells.instances import Boxes, Instances, dominant_class
 from cells.masks import MASK_THRESHOLD, binary_crops, window_of
 from network.agreement import mask_agreement
+from network.box_pairs import iou_blocks
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class PostProcessing:
         confidence: least score of an instance by class name; which class's threshold applies to the
             whole image is decided by its most frequent detected class.
         box_nms_iou: class-wise box NMS when merging.
+        box_voting_iou: of the boxes that move one that is kept, see `vote`; None: it stays.
         mask_nms_iou: mask NMS over all classes at the end.
         max_detections: boxes that remain after merging.
         mask_threshold: least probability of a foreground pixel.
@@ -30,6 +32,7 @@ class PostProcessing:
 
     confidence: Mapping[str, float]
     box_nms_iou: float = 0.99
+    box_voting_iou: float | None = None
     mask_nms_iou: float = 0.1
     max_detections: int = 10_000
     mask_threshold: float = MASK_THRESHOLD
@@ -97,6 +100,27 @@ def filter_by_confidence(
     _, threshold = image_threshold(boxes.labels, class_names, confidence)
     # float32 as the scores are: a score of exactly the threshold counts
     return boxes[boxes.scores >= np.float32(min(threshold, least_score))]
+
+
+def vote(boxes: Boxes, voters: Boxes, iou_threshold: float) -> Boxes:
+    """Move each box to the mean of the boxes around it, weighted by their scores.
+
+    Gidaris and Komodakis 2015, "Object detection via a multi-region & semantic segmentation-aware
+    CNN model", section 4.
+
+    Args:
+        boxes: N boxes that are kept.
+        voters: all boxes of all models, the N among them.
+        iou_threshold: voters of a box's class vote whose IoU with it is larger.
+    """
+    moved = boxes.boxes.copy()
+    for label in np.unique(boxes.labels):
+        own = np.nonzero(boxes.labels == label)[0]
+        others = voters[voters.labels == label]
+        for part, iou in iou_blocks(boxes.boxes[own], others.boxes):
+            weights = np.where(iou > iou_threshold, others.scores, 0)
+            moved[own[part]] = weights @ others.boxes / weights.sum(axis=1, keepdims=True)
+    return replace(boxes, boxes=moved)
 
 
 def mean_masks(

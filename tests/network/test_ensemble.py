@@ -11,7 +11,13 @@ from helpers import DATA
 
 from cells.instances import Boxes, dominant_class
 from network.ensemble import load_ensemble, mean_rules
-from network.merging import PostProcessing, filter_by_confidence, mean_masks, merge_boxes
+from network.merging import (
+    PostProcessing,
+    filter_by_confidence,
+    mean_masks,
+    merge_boxes,
+    vote,
+)
 from utils.script import InputError
 
 CPU = torch.device("cpu")
@@ -47,6 +53,38 @@ def test_merge_by_hand():
 
 def test_merge_of_nothing():
     assert len(merge_boxes([boxes_of(), boxes_of()], (20, 20))) == 0
+
+
+def test_boxes_around_a_kept_one_move_it_by_their_scores():
+    kept = boxes_of((0, 0, 10, 10, 0.6, 0), (50, 50, 60, 60, 0.5, 1))
+    others = boxes_of(
+        (0, 0, 10, 12, 0.3, 0),  # IoU 10 / 12
+        (0, 0, 10, 16, 0.3, 0),  # IoU 10 / 16: too little
+        (0, 0, 10, 12, 0.3, 1),  # of another class
+        (20, 20, 30, 30, 0.9, 0),
+    )
+    voted = vote(kept, Boxes.concatenate([kept, others]), 0.7)
+    expected = [[0, 0, 10, (0.6 * 10 + 0.3 * 12) / 0.9], [50, 50, 60, 60]]
+    np.testing.assert_allclose(voted.boxes, expected, rtol=1e-6)
+    np.testing.assert_array_equal(voted.scores, kept.scores)
+    np.testing.assert_array_equal(voted.labels, kept.labels)
+    assert kept.boxes[0, 3] == 10  # the argument stays as it was
+
+
+def test_votes_are_the_same_in_blocks(monkeypatch):
+    rng = np.random.default_rng(0)
+    low, extent = rng.uniform(0, 20, (60, 2)), rng.uniform(10, 30, (60, 2))
+    table = np.column_stack([low, low + extent, rng.uniform(0.1, 1, 60), rng.integers(0, 2, 60)])
+    voters = boxes_of(*table)
+    expected = vote(voters[::2], voters, 0.4)
+    assert (expected.boxes != voters[::2].boxes).any(axis=1).mean() > 0.5
+    monkeypatch.setattr("network.box_pairs.BLOCK", 100)
+    np.testing.assert_allclose(vote(voters[::2], voters, 0.4).boxes, expected.boxes, rtol=1e-6)
+
+
+def test_nothing_to_vote_on():
+    assert len(vote(boxes_of(), boxes_of(), 0.5)) == 0
+    assert len(vote(boxes_of(), boxes_of((0, 0, 1, 1, 0.5, 0)), 0.5)) == 0
 
 
 def test_mean_masks_equals_the_original_solution():
@@ -134,6 +172,24 @@ def test_models_of_different_architecture(untrained, image):
         np.testing.assert_allclose(mask, other, atol=1e-5)
 
 
+def test_boxes_of_all_models_vote(untrained, image):
+    ensemble = load_ensemble([untrained(), untrained(seed=1)], CPU, torch.float32)
+    parts = []
+    for view in ensemble.views:
+        features = features_of(view, image)
+        parts.append(view.boxes(features, view.detector.proposals(features)))
+    kept = merge_boxes(parts, image.shape[:2], 0.7)
+    expected = vote(kept, Boxes.concatenate(parts), 0.2)
+    assert (np.abs(expected.boxes - kept.boxes) > 0.1).any()
+    rules = replace(ensemble.post_processing, box_nms_iou=0.7, box_voting_iou=0.2, mask_nms_iou=1)
+    ensemble.post_processing = rules
+    found = ensemble.predict(image)
+    assert len(found) > 0
+    for box, score in zip(found.boxes, found.scores, strict=True):
+        own = expected.boxes[expected.scores == score]
+        assert np.abs(own - box).max(axis=1).min() < 1e-3
+
+
 def test_backbones_run_once_per_view(untrained, image):
     ensemble = load_ensemble([untrained(), untrained(seed=1)], CPU, torch.float32, tta=("flip",))
     calls = []
@@ -205,3 +261,19 @@ def test_thresholds_of_several_models_are_averaged():
     assert rules.confidence == pytest.approx({"a": 0.6, "default": 0.65})
     assert rules.mask_threshold == pytest.approx(0.45)
     assert (rules.mask_nms_iou, rules.box_nms_iou) == (0.1, 0.99)
+
+
+def test_boxes_vote_where_every_model_says_so():
+    class Model:
+        def __init__(self, **inference):
+            self.inference = {"confidence": {"default": 0.5}, **inference}
+
+    both = [
+        Model(box_merging={"nms_iou": nms, "voting_iou": iou})
+        for nms, iou in ((0.6, 0.4), (0.7, 0.6))
+    ]
+    rules = mean_rules(both)
+    assert (rules.box_nms_iou, rules.box_voting_iou) == pytest.approx((0.65, 0.5))
+    for other in (Model(), Model(box_merging={"nms_iou": 0.9, "voting_iou": None})):
+        rules = mean_rules([other, both[0]])
+        assert (rules.box_nms_iou, rules.box_voting_iou) == (0.99, None)
