@@ -26,10 +26,17 @@ LIBRARIES = ("numpy", "torch", "torchvision", "mmcv-full", "mmdet", "pycocotools
 def evaluation_tables(
     evaluations: Sequence[ImageEvaluation],
     truth: AnnotationSet,
-    has_classes: bool = True,
-    searching: bool = False,
+    has_classes: bool,
+    searching: bool,
 ) -> dict[str, pd.DataFrame]:
-    """Tables by title: competition metric (before and after rescoring), COCO AP, thresholds."""
+    """Tables by title: competition metric (before and after rescoring), COCO AP, thresholds.
+
+    Args:
+        evaluations: of all images.
+        truth: the annotations.
+        has_classes: whether the predictions have any.
+        searching: also a table of the best thresholds.
+    """
     names = truth.class_names
     tables = {}
     before = [e.before for e in evaluations if e.before is not None]

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch.distributed as dist
 from discs import SIZE, annotated, disc, predicted
 
 from evaluation.coco_ap import result_rows
@@ -54,13 +55,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def evaluate(folder: Path, *options: object) -> dict:
-    """The tables of the report."""
+def parse(*options: object) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
+    return parser.parse_args(list(map(str, options)))
+
+
+def evaluate(folder: Path, *options: object, weights: tuple = (), **more: object) -> dict:
+    """The tables of the report."""
     given = ["--image_dir", folder / "images", "--annotation_dir", folder / "annotations"]
     given += ["--fold", 1, "--device", "cpu", "--out_dir", folder / "out", *options]
-    run_evaluation([], parser.parse_args(list(map(str, given))))
+    run_evaluation(weights, parse(*given), **more)
     return json.loads((folder / "out/evaluation.json").read_text())["tables"]
 
 
@@ -142,3 +147,66 @@ def test_outputs_are_refused_before_the_work(folder):
     with pytest.raises(InputError, match="--out .*cannot be written to"):
         evaluate(folder, *options, "--out", found / "x/y.json")
     assert not (folder / "out/evaluation.json").exists()
+
+
+def test_options_that_are_not_given():
+    args = parse()
+    assert not (args.report or args.confidence_search or args.skip_invalid)
+    assert (args.out_dir, args.fold) == ("evaluation", 0)
+    assert (args.annotation_file, args.predictions, args.out, args.show_dir) == (None,) * 4
+    assert parse("--report").report
+
+
+def test_models_score_as_what_they_saved(folder, untrained):
+    """Their classes are the annotations' in another order."""
+    models = {"weights": (str(untrained(names=("box", "disc"))),)}
+    out = folder / "saved.json"
+    tables = evaluate(folder, "--out", out, **models)
+    rows = json.loads(out.read_text())
+    assert len(rows) > 4
+    assert evaluate(folder, "--predictions", out) == tables
+    report = json.loads((folder / "out/evaluation.json").read_text())
+    assert report["sha256"][str(out)] == sha256(out)
+    above = ("--score_thr", 1.01 * max(row["score"] for row in rows))
+    tables = evaluate(folder, *above, **models)
+    assert tables["competition metric"]["all"]["FP"] == 0
+    assert evaluate(folder, "--predictions", out, *above) == tables
+
+
+def test_a_second_level_sees_what_reaches_a_share_of_the_models_threshold(folder, untrained):
+    models = {"weights": (str(untrained(names=("disc", "box"))),)}
+    evaluate(folder, "--out", folder / "all.json", **models)
+    scores = [row["score"] for row in json.loads((folder / "all.json").read_text())]
+    seen = []
+
+    def rescore(instances, image):
+        seen.append(instances.scores.tolist())
+        assert image.shape == (*SIZE, 3)
+        return instances[:1]
+
+    for share, expected in ((0.98, []), (0.9, scores)):
+        seen.clear()
+        options = ("--score_thr", max(scores) / 0.95)
+        tables = evaluate(folder, *options, **models, rescore=rescore, detection_share=share)
+        assert sum(seen, []) == pytest.approx(expected)
+        assert tables["before rescoring"]["all"]["FP"] == 0  # no score reaches the threshold
+        after = tables["competition metric"]["all"]
+        assert after["TP"] + after["FP"] == (2 if expected else 0)  # one in each image
+
+
+def test_a_process_joins_others_and_leaves_them(folder):
+    options = ("--predictions", folder / "found.json")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=0, world_size=1)
+    evaluate(folder, *options)
+    assert not dist.is_initialized()
+
+
+def test_only_the_first_process_reports(folder, monkeypatch, capsys):
+    def gather(shares, mine):
+        shares[:] = [mine, mine]
+
+    monkeypatch.setattr("evaluation.job.join_processes", lambda device: (device, 1, 2))
+    monkeypatch.setattr("evaluation.evaluator.dist.all_gather_object", gather)
+    with pytest.raises(FileNotFoundError):
+        evaluate(folder, "--predictions", folder / "found.json")
+    assert capsys.readouterr().out == ""

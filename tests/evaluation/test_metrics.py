@@ -188,15 +188,21 @@ def test_each_type_is_averaged_over_its_own_images():
     assert per_image["cell_type"].tolist() == ["disc", "disc", "bar", ""]
 
 
-def test_columns_of_one_image():
-    """IoU 0.68: found at 0.50, 0.55, 0.60 and 0.65."""
+@pytest.mark.parametrize(
+    ("width", "ap", "ap75"),
+    [(13, 0.1, 0), (17, 0.4, 0), (19, 0.6, 1)],  # IoU 0.52, 0.68, 0.76
+)
+def test_columns_of_one_image(width, ap, ap75):
     whole, part = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
-    whole[10:14, 20:45] = part[10:14, 20:37] = True
+    whole[10:14, 20:45] = part[10:14, 20 : 20 + width] = True
     truth = annotated([whole])
     result = image_result(truth, compare_instances(predicted([part]), truth))
     row = per_image_table([result], CLASS_NAMES).iloc[0]
-    assert [row[name] for name in ("AP", "AP50", "AP75")] == pytest.approx([0.4, 1, 0])
+    assert [row[name] for name in ("AP", "AP50", "AP75")] == pytest.approx([ap, 1, ap75])
     assert [row[name] for name in ("cells", "predictions", "TP", "FP", "FN")] == [1, 1, 1, 0, 0]
+
+
+def test_an_image_without_cells_and_predictions_has_neither_precision_nor_recall():
     nothing = annotated([])
     row = summarise([image_result(nothing, compare_instances(predicted([]), nothing))], CLASS_NAMES)
     assert row.loc["all", ["precision", "recall"]].isna().all()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from discs import SIZE, annotated, disc, predicted
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from evaluation.metrics import compare_instances
 from evaluation.pictures import (
@@ -14,6 +15,7 @@ from evaluation.pictures import (
     TRUE_POSITIVE,
     draw_errors,
     plot_precision_recall,
+    write_error_picture,
 )
 from evaluation.thresholds import CONFIDENCES, image_curve
 
@@ -50,17 +52,45 @@ def test_predictions_in_crowd_regions_are_not_drawn():
 
 
 def test_precision_and_recall_are_plotted(tmp_path, monkeypatch):
-    lines = {}
+    figures = []
+    save = Figure.savefig
     monkeypatch.setattr(
-        Axes, "plot", lambda axes, x, y, *args, label: lines.update({label: (x, y)})
+        Figure, "savefig", lambda figure, path: figures.append(figure) or save(figure, path)
     )
     record, found = annotated([disc(20, 30, 8)]), predicted([disc(20, 30, 8)], [0.5])
     curve = image_curve(compare_instances(found, record), found.scores, 0, 0.1)
     plot_precision_recall(tmp_path / "curve.png", [curve])
-    assert (tmp_path / "curve.png").is_file()
+    assert cv2.imread(str(tmp_path / "curve.png")).shape == (600, 900, 3)
+    (axes,) = figures[0].axes
+    lines = {line.get_label(): line.get_xydata().T for line in axes.get_lines()}
     assert lines.keys() == {"precision", "recall"}
     for confidences, _ in lines.values():
         assert confidences == pytest.approx(CONFIDENCES)
     assert lines["recall"][1] == pytest.approx((CONFIDENCES <= 0.5).astype(float))
     assert lines["precision"][1][:46] == pytest.approx(1)
     assert np.isnan(lines["precision"][1][46:]).all()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["precision", "recall"]
+    assert axes.get_xlim() == (0, 1)
+    assert axes.get_ylim()[0] == 0 and 1 < axes.get_ylim()[1] < 1.1  # the line at 1 is seen
+
+
+def test_a_cell_is_found_from_the_least_iou_of_the_metric_on():
+    whole, part = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
+    whole[10:14, 20:45] = part[10:14, 20:33] = True  # IoU 0.52
+    record, instances = annotated([whole]), predicted([part])
+    image = np.full((*SIZE, 3), 128, np.uint8)
+    picture = draw_errors(image, record, instances, compare_instances(instances, record))
+    colours = {tuple(pixel) for pixel in picture[: 16 * 60].reshape(-1, 3).tolist()}
+    assert TRUE_POSITIVE in colours
+    assert not {FALSE_POSITIVE, MISS} & colours
+
+
+def test_only_pictures_of_the_same_image_are_replaced(tmp_path):
+    record, instances = annotated([disc(20, 30, 8)], image_id="a"), predicted([disc(20, 30, 8)])
+    for name in ("AP0.5000_a.png", "AP0.5000_ba.png", "AP0.5000_a.b.png", "AP_a.png"):
+        (tmp_path / name).write_text("x")
+    image = np.full((*SIZE, 3), 128, np.uint8)
+    write_error_picture(tmp_path, image, record, instances, compare_instances(instances, record))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("AP0.5000_a.b.png", "AP0.5000_ba.png", "AP1.0000_a.png", "AP_a.png")
+    ]

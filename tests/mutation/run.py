@@ -3,12 +3,12 @@
     python tests/mutation/run.py --package cells --mutants 100
     python tests/mutation/run.py --package network --only merging.py seams.py --seed 5
 
-The tests are those in tests/<package>, without the heavy ones and those that take longer than
---slowest seconds of processor time. They run once to see which lines each of them executes; each
-mutant is then tried against those that execute its line, the quickest first, in a fork of this
-process. Mutants in lines that no test executes have survived. Nothing is written to the checkout.
-mutants.py says what is changed; equivalents.json lists mutants that do the same as the original,
-each with the reason.
+The tests are those in tests/<package>, or of --tests, without the heavy ones and those that take
+longer than --slowest seconds of processor time. They run once to see which lines each of them
+executes; each mutant is then tried against those that execute its line, the quickest first, in a
+fork of this process. Mutants in lines that no test executes have survived. Nothing is written to
+the checkout. mutants.py says what is changed; equivalents.json lists mutants that do the same as
+the original, each with the reason.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from mutation.copies import ROOT, Traced, trace_tests, try_mutant
 from mutation.mutants import Mutant, find_mutants, mutated
+from mutation.trace import file_of
 
 OUTCOMES = ("killed", "timed out", "survived", "not executed", "equivalent")
 EQUIVALENTS = Path(__file__).with_name("equivalents.json")
@@ -44,6 +45,7 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add("--package", nargs="+", default=["cells"], help="folders of src/ (default: cells)")
     add("--only", nargs="+", help="files of the package (default: all)")
+    add("--tests", nargs="+", help="files or folders (default: tests/<package>)")
     add("--mutants", type=int, default=100, help="of each package (default: %(default)s; 0: all)")
     add("--seed", type=int, default=0)
     add("--slowest", type=float, default=3, help="seconds of a test that is used")
@@ -65,7 +67,8 @@ def try_package(args: argparse.Namespace, package: str, work: Path) -> Counter:
     """Outcomes of a sample of a package's mutants; survivors are printed."""
     files = sorted((ROOT / "src" / package).rglob("*.py"))
     files = [file for file in files if not args.only or file.name in args.only]
-    traced = trace_tests([ROOT / "tests" / package], files, work)
+    tests = [ROOT / path for path in args.tests or [Path("tests", package)]]
+    traced = trace_tests(tests, files, work)
     load_libraries(traced.modules)
     candidates = [(file, mutant) for file in files for mutant in find_mutants(file.read_text())]
     count = min(args.mutants or len(candidates), len(candidates))
@@ -109,14 +112,20 @@ def judge(
 def choose_tests(
     file: Path, mutant: Mutant, traced: Traced, slowest: float, budget: float
 ) -> list[str]:
-    """Ids of the tests that execute a mutant, the quickest first, until the budget is spent."""
+    """Ids of the tests that execute a mutant, the quickest first, until the budget is spent.
+
+    A constant of a module is noticed by tests that execute no line of it, too: those beside them.
+    """
     first, last = mutant.lines or (0, sys.maxsize)
-    names = [
+    names = {
         name
         for name, lines in traced.lines.items()
-        if traced.seconds[name] <= slowest
-        and any(path == str(file) and first <= line <= last for path, line in lines)
-    ]
+        if any(path == str(file) and first <= line <= last for path, line in lines)
+    }
+    if mutant.lines is None:
+        beside = {file_of(name) for name in names}
+        names = {name for name in traced.lines if file_of(name) in beside}
+    names = {name for name in names if traced.seconds[name] <= slowest}
     chosen = []
     for name in sorted(names, key=traced.seconds.__getitem__):
         budget -= traced.seconds[name]

@@ -32,7 +32,7 @@ class LineTracer:
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item):
         """What a fixture does may serve all tests of the file."""
-        yield from self._traced(item, self._of_file[_file_of(item.nodeid)])
+        yield from self._traced(item, self._of_file[file_of(item.nodeid)])
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_call(self, item: pytest.Item):
@@ -64,7 +64,7 @@ class LineTracer:
     def all_lines(self) -> dict[str, set[tuple[str, int]]]:
         """`lines` of passed tests, with what fixtures of their files executed."""
         return {
-            name: lines | self._of_file[_file_of(name)]
+            name: lines | self._of_file[file_of(name)]
             for name, lines in self.lines.items()
             if name not in self.failed
         }
@@ -82,7 +82,8 @@ class Chosen:
         items[:] = sorted(chosen, key=lambda item: self._place[item.nodeid])
 
 
-def _file_of(name: str) -> str:
+def file_of(name: str) -> str:
+    """Path of the file that a test is in."""
     return name.split("::")[0]
 
 
