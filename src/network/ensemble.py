@@ -43,8 +43,8 @@ class View:
     """
 
     detector: Detector
-    flip: bool = False
-    zoom: float = 1.0
+    flip: bool
+    zoom: float
 
     def prepare(self, image: np.ndarray, image_scale: float = 1.0) -> NetworkInput:
         """What the network takes, see `Detector.prepare`."""

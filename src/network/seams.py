@@ -19,7 +19,7 @@ from cells.masks import MASK_THRESHOLD, tight_crop
 from cells.readers.volume import Window
 from network.tiles import Tile, concatenate, neighbours
 
-# IoU, in the pixels that two tiles both see, from which on they see one cell. Slivers, not wider
+# IoU, in the pixels that two tiles both see, from which on they see one cell. Slivers, narrower
 # than this number of pixels, are recognised by how much of them the other's mask covers.
 SAME_CELL_IOU = 0.5
 SLIVER = 6
@@ -137,7 +137,7 @@ def _seen_alone(tile: Tile, image_size: tuple[int, int]) -> Window:
     """What no other tile sees, without the pixels whose masks count as cut by the window."""
     own, window = tile.own, tile.window
     y0, y1, x0, x1 = _inner_edges(tile, image_size)
-    far = max(image_size) + 1
+    far = max(image_size)
     return Window(
         max(2 * own.y0 - window.y0, window.y0 + REACH) if y0 else -far,
         min(2 * own.y1 - window.y1, window.y1 - REACH) if y1 else far,
@@ -236,7 +236,7 @@ def _same_cells(
         if not mask.any():
             continue
         for other, other_place, other_mask in there:
-            sliver = min(*cell.mask.shape, *other.mask.shape) <= SLIVER
+            sliver = min(*cell.mask.shape, *other.mask.shape) <= SLIVER  # continued by one
             iou = _iou(mask, place, other_mask, other_place, smaller=sliver)
             if iou >= SAME_CELL_IOU:
                 pairs.append((iou, (cell.part, cell.index), (other.part, other.index)))

@@ -272,6 +272,78 @@ def test_only_windows_of_an_image_are_read():
     assert len(asked) == 6
 
 
+def test_a_bar_shows_the_tiles_of_an_image_that_has_several(capsys):
+    image, timer = np.zeros((100, 280, 3), np.uint8), StageTimer()
+    TiledEnsemble(Painted(), progress=False).predict(image, timer)
+    TiledEnsemble(Painted(), progress=False).at_scale(1.0).predict(image)
+    TiledEnsemble(Painted()).predict(image[:, :140])
+    assert capsys.readouterr().err == ""
+    assert timer.seconds.keys() == {"read", "seams"}
+    TiledEnsemble(Painted()).predict(image)
+    assert "tiles:" in capsys.readouterr().err
+
+
+def test_a_tile_is_never_nothing():
+    """Pixels a hundred thousand times as large as in training."""
+    assert len(TiledEnsemble(Painted(), Tiling(image_scale=1e5)).tiles((2, 3))) == 6
+
+
+def test_what_tiles_take_from_their_ensemble():
+    ensemble = Painted()
+    tiled = TiledEnsemble(ensemble, Tiling(image_scale=2.0, overlap=8))
+    for name in ("class_names", "device", "grey_rule", "views", "post_processing"):
+        assert getattr(tiled, name) is getattr(ensemble, name)
+    assert tiled.batch_size == 1
+    assert tiled.at_scale(0.5).tiling == Tiling(image_scale=0.5, overlap=8)
+    ensemble.device = torch.device("cuda")  # only its kind is looked at
+    assert TiledEnsemble(ensemble).batch_size == 4
+
+
+def test_cells_larger_than_the_training_s_are_noted():
+    tiled = TiledEnsemble(Painted())
+    image = paint(FIELD, [(20 + 25 * i, 25 + 45 * j, 10) for i in range(5) for j in range(2)])
+    found = tiled.predict(image)
+    inference = tiled.views[0].detector.inference
+    inference["cell_diameter"] = {"default": 20.0}
+    assert tiled.notes(found) == []
+    inference["cell_diameter"] = {"default": 5.0}
+    assert "4 times as large" in tiled.notes(found)[0]
+    assert "2 times as large" in tiled.at_scale(0.5).notes(found)[0]
+
+
+def test_the_class_that_decides_about_most_tiles_decides_about_the_image():
+    class Deciding(Painted):
+        post_processing = SimpleNamespace(
+            mask_nms_iou=0.1, confidence={"other": 0.3, "default": 0.5}
+        )
+
+        def _find(self, pixels):
+            found = super()._find(pixels)
+            found.deciding_class = int(pixels[0, 0, 1])
+            return found
+
+    image = np.zeros((100, 420, 3), np.uint8)
+    image[0, 140, 1] = image[0, 280, 1] = 1
+    tiled = TiledEnsemble(Deciding(threshold=0.4))
+    found = tiled.candidates(image)
+    assert (found.deciding_class, found.threshold) == (1, -np.inf)
+    found = tiled.candidates(image, least_score=0.2)
+    assert (found.deciding_class, found.threshold) == (1, 0.3)
+
+
+def test_scripts_do_without_what_only_evaluations_ask_for():
+    """What the thresholds themselves would have left is joined when it is asked for."""
+    image = paint((100, 280), [(60, 50, 9, 90), (140, 50, 9, 30)])
+    tiled, timer = TiledEnsemble(Painted(threshold=0.5)), StageTimer()
+    assert tiled.candidates(image).unlowered is None
+    tiled.lower_thresholds(0.5)
+    (found,) = tiled.detect([tiled.prepare(image, timer)], timer)
+    assert found.unlowered is None
+    assert len(tiled.finish(found, timer)) == 2
+    assert tiled.candidates(image, least_score=0.1).unlowered is None
+    assert len(tiled.candidates(image).unlowered) == 1
+
+
 def test_thresholds_of_an_image_of_several_tiles():
     image = paint((100, 280), [(60, 50, 9, 90), (200, 50, 9, 30), (140, 80, 9, 40)])
     tiled = TiledEnsemble(Painted(threshold=0.5))
