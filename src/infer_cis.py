@@ -106,7 +106,8 @@ def main(args: argparse.Namespace) -> None:
     junk = macos_notes(images, args.recursive)
     if junk:
         print(f"note: {junk[0]}: {len(junk)} such file(s) of macOS are left out", file=sys.stderr)
-    planned = plan_run(images, args.recursive, out_dir, args.save, plane_choice(args))
+    choice = plane_choice(args)
+    planned = plan_run(images, args.recursive, out_dir, args.save, choice, args.report)
     with quick_start():
         from network.setup import ensemble_from
         from runs.summary import sum_up, write_run

@@ -14,6 +14,7 @@ from cells.masks import binary_crops, find_outlines, window_of
 FILL_OPACITY = 0.25
 MIN_SHORT_SIDE = 1000  # smaller images are enlarged, so that contours and scores stay legible
 MAX_ZOOM = 8
+LONG_SIDE = 5000  # pixels; larger pictures open slowly in viewers, and browsers refuse some
 MAX_OUTLINE_ZOOM = 16  # without scores to be read
 LEGEND_HEIGHT = 32  # pixels
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -31,7 +32,7 @@ def draw_instances(image: np.ndarray, instances: Instances, show_scores: bool = 
     Returns:
         uint8 BGR picture, enlarged by a whole factor where the image is small.
     """
-    zoom = int(np.clip(np.ceil(MIN_SHORT_SIDE / min(image.shape[:2])), 1, MAX_ZOOM))
+    zoom = zoom_of(image.shape[:2], MAX_ZOOM)
     canvas = cv2.resize(stretch_contrast(image), None, fx=zoom, fy=zoom)
     crops = [enlarge(crop, zoom) for crop in binary_crops(instances)]
     placed = list(
@@ -47,6 +48,12 @@ def draw_instances(image: np.ndarray, instances: Instances, show_scores: bool = 
         for (crop, offset, _), score in zip(placed, instances.scores, strict=True):
             _write_score(canvas, crop, offset, float(score))
     return canvas
+
+
+def zoom_of(image_size: tuple[int, ...], most: int) -> int:
+    """By how much an image of (height, width) is enlarged to be seen well: a whole number."""
+    wanted = -(-MIN_SHORT_SIDE // min(image_size))
+    return max(1, min(wanted, most, LONG_SIDE // max(image_size)))
 
 
 def enlarge(crop: np.ndarray, zoom: int) -> np.ndarray:
@@ -93,7 +100,7 @@ def draw_groups(
         uint8 BGR picture with the legend below, enlarged by a whole factor where the image is
         small.
     """
-    zoom = min(-(-MIN_SHORT_SIDE // min(image.shape[:2])), MAX_OUTLINE_ZOOM)
+    zoom = zoom_of(image.shape[:2], MAX_OUTLINE_ZOOM)
     canvas = cv2.resize(stretch_contrast(image), None, fx=zoom, fy=zoom)
     for _, color, crops in groups:
         for crop, offset in crops:

@@ -128,6 +128,8 @@ def _step(levels: np.ndarray) -> float:
 
 
 def _are_levels(numbers: np.ndarray, tolerance: float) -> bool:
-    """Whether ascending numbers are whole ones of 0..255, as far as `tolerance` goes."""
+    """Whether ascending numbers are different whole ones of 0..255, as far as `tolerance` goes."""
     whole = np.rint(numbers)
+    if not (np.diff(whole) > 0).all():  # fractions far below 1 are all near 0
+        return False
     return bool(np.abs(numbers - whole).max() <= tolerance and whole[0] >= 0 and whole[-1] < LEVELS)

@@ -93,6 +93,11 @@ class CellImage:
         sample = sample[:, self._shown]
         self.grey = grey_map(sample, rule, options.invert)
         self.notes = _notes(sample, rule, options.invert)
+        if volume.left_out:
+            self.notes.append(
+                f"the file has {volume.left_out} more image(s) of another size or kind, which are "
+                "left out"
+            )
         if volume.stack and plane.colour is None and len(self._shown) == 3:
             self.notes.append(
                 "its planes are read as red, green and blue; if they are a stack or a series, "
@@ -166,7 +171,8 @@ def read_image(path: str | Path, rule: GreyRule = AS_STORED) -> np.ndarray:
     Raises:
         InputError: the file is missing, unreadable, or has several planes.
     """
-    return open_image(ImageSource(Path(path)), rule).pixels
+    volume = open_volume(path)
+    return CellImage(volume, _annotated_plane(volume), rule, ImageOptions()).pixels
 
 
 def image_shape(path: str | Path) -> tuple[int, int]:
@@ -214,10 +220,21 @@ def _only_plane(volume: Volume, choice: PlaneChoice) -> Plane:
     return planes[0]
 
 
+def _annotated_plane(volume: Volume) -> Plane:
+    """The plane of an image, for scripts in which there is nothing to choose."""
+    planes = choose_planes(volume, PlaneChoice(every_plane=True))
+    if len(planes) > 1:
+        raise InputError(
+            f"{volume.path}: has several planes, {volume.describe_axes()}; save the one that is "
+            "meant as a file of its own"
+        )
+    return planes[0]
+
+
 def _read_all(path: str | Path) -> np.ndarray:
     """Raw values of the image of a file that holds one."""
     volume = open_volume(path)
-    plane = _only_plane(volume, NO_CHOICE)
+    plane = _annotated_plane(volume)
     return volume.read(plane.index, Window(0, volume.shape[0], 0, volume.shape[1]))
 
 

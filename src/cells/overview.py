@@ -5,12 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from cells.drawing import draw_instances
+from cells.drawing import LONG_SIDE, draw_instances
 from cells.instances import Instances
 from cells.masks import MASK_THRESHOLD
 from cells.pictures import Picture
 
-LONG_SIDE = 5000  # pixels; larger pictures open slowly in viewers, and browsers refuse some
 STRIP = 512  # rows of the picture that are reduced at a time
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("red", "green", "blue")
 PROJECTIONS = ("max", "mean", "focus")
+UNNAMED = "IQ"  # axes of which the file does not say what they are
 FLAGS = {"C": "--channel N|NAME", "Z": "--z N|max|mean|focus", "T": "--frames A:B"}
 
 
@@ -100,7 +101,7 @@ def choose_planes(volume: Volume, choice: PlaneChoice) -> list[Plane]:
 def _roles(volume: Volume, choice: PlaneChoice) -> dict[str, str]:
     """The role (C, Z or T) of each axis that has one."""
     roles = {axis: axis for axis in volume.sizes if axis in FLAGS}
-    unnamed = [axis for axis in volume.sizes if axis in "IQ"]
+    unnamed = [axis for axis in volume.sizes if axis in UNNAMED]
     asked = {"C": choice.channel, "Z": choice.z, "T": choice.frames}
     if volume.colour:
         del asked["C"]
@@ -118,12 +119,14 @@ def _check_chosen(
     if not open_axes or choice.every_plane:
         return
     flags = [FLAGS[roles[axis]] for axis in open_axes if axis in roles]
-    if any(axis not in roles for axis in open_axes):
-        flags += [flag for role, flag in FLAGS.items() if role not in roles.values()]
+    unasked = [flag for role, flag in FLAGS.items() if role not in roles.values()]
+    if unasked and any(axis in UNNAMED and axis not in roles for axis in open_axes):
+        flags.append(" or ".join(unasked))
     names = f" (channels {', '.join(volume.channel_names)})" if volume.channel_names else ""
+    remedy = f"choose with {' and '.join(flags)}, or take" if flags else "take"
     raise InputError(
-        f"{volume.path}: has several planes, {volume.describe_axes()}{names}; choose with "
-        f"{' and '.join(dict.fromkeys(flags))}, or take --every_plane"
+        f"{volume.path}: has several planes, {volume.describe_axes()}{names}; {remedy} "
+        "--every_plane"
     )
 
 

@@ -1,17 +1,27 @@
 """Which files a run will write, checked before the work starts.
 
-No output may be an image that is read, and no two images may write the same file.
+No output may replace an image, or anything else that no run has written, and no two images may
+write the same file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cells.exports.formats import FORMATS
 from cells.planes import NO_CHOICE, Plane, PlaneChoice
-from runs.names import OF_THE_RUN, PICTURE_SUFFIXES, THUMBNAILS, picture_name, unique_names
+from runs.names import (
+    PICTURE_SUFFIXES,
+    REPORT,
+    RUN,
+    SUBMISSION,
+    SUMMARY,
+    THUMBNAILS,
+    picture_name,
+    unique_names,
+)
 from runs.records import written_before
 from utils.paths import ImageFile, find_images, listed_folder
 from utils.script import InputError
@@ -51,6 +61,7 @@ def plan_run(
     out_dir: Path,
     formats: Sequence[str],
     choice: PlaneChoice = NO_CHOICE,
+    report: bool = False,
 ) -> list[PlannedImage]:
     """List the images, without the results of earlier runs among them, and plan their outputs.
 
@@ -59,18 +70,19 @@ def plan_run(
         out_dir: folder of the outputs; where it lies in a listed folder, it is not listed.
         formats: of `--save`.
         choice: planes of files with several.
+        report: there will be a report.
 
     Raises:
-        InputError: no image, or outputs that would hit images.
+        InputError: no image, or outputs that would replace what no run has written.
     """
-    own = written_before(out_dir)
     results = out_dir.resolve()
-    leave_out = {results / name for name in (*own, THUMBNAILS)}
+    leave_out = {results / name for name in (*written_before(out_dir), THUMBNAILS)}
     if results not in {listed_folder(pattern).resolve() for pattern in patterns}:
         leave_out.add(results)
     files = find_images(patterns, recursive, leave_out)
     planned = plan_images(files, out_dir, formats, choice)
-    check_outputs(planned, out_dir, own)
+    of_run = [SUMMARY, RUN, *[SUBMISSION] * ("kaggle" in formats), *[REPORT] * report]
+    check_outputs(planned, out_dir, of_run)
     return planned
 
 
@@ -113,28 +125,26 @@ def _planes(path: Path, choice: PlaneChoice) -> list[Plane | None]:
         return [None]
 
 
-def check_outputs(planned: Sequence[PlannedImage], out_dir: Path, own: Collection[str]) -> None:
-    """Refuse to write over an image, or over any other file in a folder of images.
+def check_outputs(
+    planned: Sequence[PlannedImage], out_dir: Path, of_run: Sequence[str] = ()
+) -> None:
+    """Refuse to write over an image, or over any file that no run has written.
 
     Args:
         planned: of the whole run.
         out_dir: folder of the outputs.
-        own: names of files in it that earlier runs have written.
+        of_run: names of the files about the whole run.
 
     Raises:
         InputError: names the first such file and how many there are.
     """
     images = {_identity(image.path) for image in planned}
-    sources = {image.path.resolve().parent for image in planned}
-    beside_images = out_dir.resolve() in sources
     outputs = [path for image in planned for path in image.outputs]
-    if not own:  # where there are records, these files are of an earlier run
-        outputs += [out_dir / name for name in OF_THE_RUN]
-    hit = [
-        path
-        for path in outputs
-        if path.exists() and (_identity(path) in images or (beside_images and path.name not in own))
-    ]
+    outputs += [out_dir / name for name in of_run]
+    there = [path for path in outputs if path.exists()]
+    # looked up after the files: another process of the run may be writing some of them
+    own = written_before(out_dir) if there else set()
+    hit = [path for path in there if _identity(path) in images or path.name not in own]
     if hit:
         raise InputError(
             f"--out_dir {out_dir}: {len(hit)} file(s) that this program did not write would be "

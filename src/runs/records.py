@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runs.names import OF_THE_RUN
+from runs.names import OF_THE_RUN, RUN
 from utils.files import remove_leftovers, sha256, write_json
 
 if TYPE_CHECKING:
@@ -141,20 +141,29 @@ class Records:
 
 def written_before(out_dir: Path) -> set[str]:
     """Names of all files in a folder that runs have written or begun to write."""
-    names = set()
-    for path in (out_dir / FOLDER).glob("*.json"):
-        record = _read(path)
-        if record:
-            names.update(record["outputs"], record.get("earlier_outputs", []))
+    records = [record for p in (out_dir / FOLDER).glob("*.json") if (record := _read(p))]
+    names = {name for r in records for name in (*r["outputs"], *r.get("earlier_outputs", []))}
+    # a run that was killed before its first image has left nothing but run.json
+    if records or _is_run(_read_json(out_dir / RUN)):
+        names.update(OF_THE_RUN)
     return names
 
 
 def _read(path: Path) -> dict | None:
+    record = _read_json(path)
+    return record if _is_record(record) else None
+
+
+def _read_json(path: Path) -> object:
+    """What a file holds; None where it is not there or no JSON."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if _is_record(record) else None
+
+
+def _is_run(value: object) -> bool:
+    return isinstance(value, dict) and {"command", "models", "settings"} <= value.keys()
 
 
 def _is_record(value: object) -> bool:

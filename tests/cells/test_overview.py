@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cells import overview
+from cells import drawing, overview
 from cells.exports import labels
 from cells.exports.labels import label_tiles, write_labels, write_masks
 from cells.exports.segmented import SegmentedImage
@@ -92,3 +92,10 @@ def test_only_large_images_are_reduced(monkeypatch):
     zoom = drawn.shape[0] // 20
     assert drawn.shape == (20 * zoom, 27 * zoom, 3)
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 10
+
+
+def test_long_thin_images_are_not_enlarged_beyond_what_is_reduced(monkeypatch):
+    monkeypatch.setattr(drawing, "LONG_SIDE", 240)
+    instances = random_instances((10, 80), 2, 5)
+    picture = ArrayPicture(np.full((10, 80, 3), 128, np.uint8))
+    assert overview.draw_picture(picture, instances).shape == (30, 240, 3)

@@ -10,6 +10,7 @@ import pytest
 from cells.exports.formats import FORMATS
 from runs.names import OF_THE_RUN, unique_names
 from runs.plan import plan_images, plan_run
+from runs.summary import write_run
 from utils.files import write_json
 from utils.paths import ImageFile
 from utils.script import InputError
@@ -89,14 +90,32 @@ def test_images_are_never_written_to(tmp_path):
         plan(folder, tmp_path / "out")
 
 
-def test_other_files_beside_the_images_are_not_written_to(tmp_path):
+@pytest.mark.parametrize("out", ["in", "elsewhere"])
+def test_files_that_no_run_has_written_are_not_written_to(tmp_path, out):
+    folder, out_dir = tmp_path / "in", tmp_path / out
+    for made in (folder, out_dir):
+        made.mkdir(exist_ok=True)
+    (folder / "a.tif").touch()
+    assert plan(folder, out_dir, "csv") == ["a.tif"]
+    for name in ("a.png", "a.csv", "summary.csv", "run.json"):
+        (out_dir / name).write_text("{}")
+        if (folder, name) != (out_dir, "a.png"):  # that would be another image
+            with pytest.raises(InputError, match=name):
+                plan(folder, out_dir, "csv")
+        (out_dir / name).unlink()
+    for name in ("submission.csv", "report.html", "notes.txt"):  # are not written
+        (out_dir / name).touch()
+    assert plan(folder, out_dir, "csv") == ["a.tif"]
+    with pytest.raises(InputError, match="submission.csv"):
+        plan(folder, out_dir, "kaggle")
+    with pytest.raises(InputError, match="report.html"):
+        plan_run([str(folder)], False, out_dir, [], report=True)
+
+
+def test_a_run_that_was_killed_before_its_first_image_can_be_started_again(tmp_path):
     (tmp_path / "a.tif").touch()
-    assert plan(tmp_path, tmp_path, "csv") == ["a.tif"]
-    for name in ("a.csv", "summary.csv"):
-        (tmp_path / name).write_text("notes")
-        with pytest.raises(InputError, match=name):
-            plan(tmp_path, tmp_path, "csv")
-        (tmp_path / name).unlink()
+    write_run(tmp_path, {"models": [], "settings": {}})
+    assert plan(tmp_path, tmp_path) == ["a.tif"]
 
 
 def test_own_results_are_written_again_and_never_read(tmp_path):

@@ -101,6 +101,13 @@ def _in_micrometres(row: dict, pixel_size: float) -> dict[str, float]:
 
 
 def _endings(segmented: SegmentedImage) -> list[str]:
-    """What distinguishes the columns of the channels: nothing for a single one."""
-    names = segmented.channels
-    return [""] if len(names) == 1 else ["_" + "_".join(name.split()) for name in names]
+    """What distinguishes the columns of the channels: nothing for a single one.
+
+    Channels of one name are numbered from 0, as `--channel` counts them.
+    """
+    if len(segmented.channels) == 1:
+        return [""]
+    ends = ["_" + "_".join(name.split()) for name in segmented.channels]
+    if len(set(ends)) < len(ends):
+        ends = [f"_{number}{end}" for number, end in enumerate(ends)]
+    return ends

@@ -9,6 +9,7 @@ import importlib
 import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -83,7 +84,8 @@ def _lif(path: Path, liffile: ModuleType) -> Volume:
         return readers[index.get("P", 0)](index, window)
 
     sizes = {"P": len(readers), **images[0].sizes}
-    return _volume(path, sizes, images[0].dtype, read, (), square(*steps))
+    volume = _volume(path, sizes, images[0].dtype, read, (), square(*steps))
+    return replace(volume, left_out=len(kinds) - len(images))
 
 
 def _czi(path: Path, czifile: ModuleType) -> Volume:

@@ -20,7 +20,7 @@ def open_picture(path: Path) -> Volume:
     """Decode a picture; an alpha channel is dropped.
 
     Raises:
-        InputError: unreadable.
+        InputError: unreadable, or animated.
     """
     data = np.fromfile(path, np.uint8)  # imread cannot open every Unicode path
     if path.suffix.lower() == ".png":
@@ -32,6 +32,8 @@ def open_picture(path: Path) -> Volume:
         raise InputError(f"{path}: unreadable image file ({reason}); {REMEDY}") from error
     if image is None or not image.size:
         raise InputError(f"{path}: unreadable or empty image file; {REMEDY}")
+    if (count := cv2.imcount(str(path))) > 1:
+        raise InputError(f"{path}: animated, {count} pictures; save them as a TIFF stack")
     colour = image.ndim == 3 and image.shape[2] >= 3
     if colour:
         image = image[:, :, 2::-1]

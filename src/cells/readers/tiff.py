@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tifffile import PHOTOMETRIC, TiffFile, TiffPageSeries
+from tifffile import PHOTOMETRIC, TiffFile, TiffPage, TiffPageSeries
 
 from cells.readers.tiff_metadata import channel_names, pixel_size
 from cells.readers.tiff_pages import check_page_list
@@ -42,7 +42,7 @@ def open_tiff(path: Path) -> Volume:
 
 
 def _volume(path: Path, tif: TiffFile) -> Volume:
-    positions = _largest_alike(tif.series)
+    positions, left_out = _largest_alike(tif.series)
     series = positions[0]
     axes, page = series.axes, series.keyframe
     if not {"Y", "X"} <= set(axes) or not series.size:
@@ -56,9 +56,12 @@ def _volume(path: Path, tif: TiffFile) -> Volume:
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         read = _inverted(read, series.dtype, page.bitspersample)
     lengths = {POSITION: len(readers), **dict(zip(axes, series.shape, strict=True))}
+    palette = None if tif.is_imagej else _palette(page)
     colour = lengths.get("S", 1) >= 3 and page.photometric in COLOUR
     stored, count = read, lengths.get("S", 1)
-    if colour:
+    if palette is not None:
+        read = _looked_up(read, palette)
+    elif colour:
         read = _samples(read, slice(3))
     elif "S" in axes:
         grey = lengths["S"] - sum(extra in ALPHA for extra in page.extrasamples)
@@ -67,12 +70,13 @@ def _volume(path: Path, tif: TiffFile) -> Volume:
     volume = Volume(
         path=path,
         shape=(lengths["Y"], lengths["X"]),
-        dtype=np.dtype(series.dtype).newbyteorder("="),
+        dtype=np.dtype(series.dtype if palette is None else np.uint8).newbyteorder("="),
         sizes=sizes,
-        colour=colour,
+        colour=colour or palette is not None,
         read=read,
         channel_names=channel_names(tif, sizes.get("C", 1)),
         pixel_size=pixel_size(tif),
+        left_out=left_out,
     )
     if colour and axes.index("S") < axes.index("Y"):
         sizes = {**sizes, STACK: count}
@@ -81,11 +85,14 @@ def _volume(path: Path, tif: TiffFile) -> Volume:
     return volume
 
 
-def _largest_alike(series: Sequence[TiffPageSeries]) -> list[TiffPageSeries]:
-    """The largest image of the file, and all that are like it: positions of the stage."""
+def _largest_alike(series: Sequence[TiffPageSeries]) -> tuple[list[TiffPageSeries], int]:
+    """The largest image of the file and all that are like it, positions of the stage; and how many
+    others there are that are no reduced copies."""
     largest = max(series, key=lambda one: one.size)
     kind = (largest.axes, largest.shape, largest.dtype)
-    return [one for one in series if (one.axes, one.shape, one.dtype) == kind]
+    alike = [one for one in series if (one.axes, one.shape, one.dtype) == kind]
+    others = [one for one in series if one not in alike and not one.keyframe.is_reduced]
+    return alike, len(others)
 
 
 def _reader(path: Path, tif: TiffFile, series: TiffPageSeries) -> Reader:
@@ -124,6 +131,28 @@ def _inverted(read: Reader, dtype: np.dtype, bits: int) -> Reader:
         return ~values if values.dtype.kind == "b" else values.dtype.type(highest) - values
 
     return read_inverted
+
+
+def _palette(page: TiffPage) -> np.ndarray | None:
+    """Red, green and blue by value, uint8 [N, 3], for values that are only numbers of colours.
+
+    None also where a larger value is a brighter colour: then the colours are a way to look at
+    intensities, which are read themselves. ImageJ stores intensities with any colours.
+    """
+    if page.photometric != PHOTOMETRIC.PALETTE or page.colormap is None:
+        return None
+    colours = np.asarray(page.colormap).T
+    if not (np.diff(colours.astype(np.int64).sum(axis=1)) < 0).any():
+        return None
+    # 16 bits each, of which some programs use the lower 8 only
+    return (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)
+
+
+def _looked_up(read: Reader, palette: np.ndarray) -> Reader:
+    def read_colours(index: Mapping[str, int], window: Window) -> np.ndarray:
+        return palette[read(index, window)]
+
+    return read_colours
 
 
 def _samples(read: Reader, samples: slice | int) -> Reader:

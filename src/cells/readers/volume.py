@@ -50,6 +50,7 @@ class Volume:
         read: raw values of a window of one plane.
         channel_names: of C, where the file has them; empty otherwise.
         pixel_size: micrometres per pixel, where the file says it.
+        left_out: images of other sizes or kinds in the file, which are not read.
         stack: the same with the colours as planes of an axis Q, where the file holds each in a
             plane of its own: programs store stacks of three or four planes so, too.
     """
@@ -62,6 +63,7 @@ class Volume:
     read: Reader
     channel_names: tuple[str, ...] = ()
     pixel_size: float | None = None
+    left_out: int = 0
     stack: Volume | None = None
 
     def describe_axes(self) -> str:
