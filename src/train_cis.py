@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> None:
     from training.config import load_config, scale_schedule, training_pipeline
     from training.data import load_training_data
     from training.dataset import balance_cell_types, build_loader
-    from training.output import find_checkpoint, prepare_folder
+    from training.output import LOG, find_checkpoint, prepare_folder, remove_training
     from training.run_record import describe_run
     from training.runner import build_runner, record_environment
     from training.statistics import describe_data
@@ -88,7 +88,7 @@ def main(args: argparse.Namespace) -> None:
     if rank == 0:
         prepare_folder(out_dir, args.resume is not None, args.overwrite)
     logging.getLogger("mmcv").setLevel(logging.WARNING)  # it lists how every parameter starts
-    logger = get_logger("training", out_dir / "train.log")
+    logger = get_logger("training", out_dir / LOG, file_mode="a" if args.resume else "w")
     config.inference = describe_data(config.inference, data.train, data.class_names)
     rule = scale_schedule(config, args.batch_size * world_size, args.max_iters)
     if args.eval_interval is not None:
@@ -118,6 +118,8 @@ def main(args: argparse.Namespace) -> None:
         run=run,
     )
     if rank == 0:
+        if args.resume is None:
+            remove_training(out_dir)
         config.dump(str(out_dir / "config.py"))
         record_environment(out_dir / "environment.json", sys.argv)
     loader = build_loader(

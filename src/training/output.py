@@ -9,7 +9,8 @@ from utils.script import InputError
 
 LATEST = "latest.pth"
 CHECKPOINTS = (LATEST, "best_mAP_iter_*.pth")
-LOGS = ("train.log", "train.log.json", "config.py", "environment.json")
+LOG = "train.log"
+OLD_LOGS = (f"{LOG}.json", "config.py", "environment.json")
 CURVES = "tf_logs"
 
 
@@ -27,7 +28,7 @@ def prepare_folder(out_dir: Path, resume: bool, overwrite: bool) -> None:
     Args:
         out_dir: of the training.
         resume: whether a run is continued in it.
-        overwrite: remove another run's checkpoints. The logs of a run that came to none go anyway.
+        overwrite: another run may be replaced.
 
     Raises:
         InputError: there are checkpoints of another run, and neither `resume` nor `overwrite`.
@@ -41,14 +42,23 @@ def prepare_folder(out_dir: Path, resume: bool, overwrite: bool) -> None:
     for pattern in (".latest-*.pth", ".best_mAP_iter_*-*.pth"):  # temporary names of atomic_path
         for path in out_dir.glob(pattern):
             path.unlink()
-    if resume:
-        return
-    trained = [path for pattern in CHECKPOINTS for path in out_dir.glob(pattern)]
-    if trained and not overwrite:
+    trained = _checkpoints(out_dir)
+    if trained and not resume and not overwrite:
         raise InputError(
             f"--out_dir {out_dir}: holds another training ({trained[0].name}); continue it with "
             "--resume auto, replace it with --overwrite, or choose another folder"
         )
-    for path in (*trained, *(out_dir / name for name in LOGS)):
+
+
+def remove_training(out_dir: Path) -> None:
+    """Remove another run's checkpoints and logs, except for the log that is being written.
+
+    To be called when the new run can start: until then, the old one is all there is.
+    """
+    for path in (*_checkpoints(out_dir), *(out_dir / name for name in OLD_LOGS)):
         path.unlink(missing_ok=True)
     shutil.rmtree(out_dir / CURVES, ignore_errors=True)
+
+
+def _checkpoints(out_dir: Path) -> list[Path]:
+    return [path for pattern in CHECKPOINTS for path in out_dir.glob(pattern)]

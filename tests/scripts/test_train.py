@@ -83,6 +83,7 @@ def test_resuming_after_a_kill_equals_an_uninterrupted_run(run, shapes, tmp_path
     done = train(run, shapes, parts, *steps, "--resume", "auto")
     assert done.returncode == 0, done.stderr
     assert_same_state(whole / "latest.pth", parts / "latest.pth")
+    assert (parts / "train.log").read_text().count("learning rate x") == 2  # goes on, too
     other = train(run, shapes, parts, *steps, "--resume", "auto", "--seed", 3)
     assert_one_line_error(other, "latest.pth", "seed is 3")
     again = train(run, shapes, parts, *steps)
@@ -159,8 +160,12 @@ def test_bad_options_end_with_one_line(run, shapes, tmp_path, options, parts):
 def test_weights_that_are_no_checkpoint(run, shapes, tmp_path):
     path = tmp_path / "x.pth"
     path.write_text("no checkpoint")
-    done = train(run, shapes, tmp_path / "out", "--load_from", path)
+    earlier = tmp_path / "out" / "latest.pth"
+    earlier.parent.mkdir()
+    earlier.write_text("another training")
+    done = train(run, shapes, tmp_path / "out", "--load_from", path, "--overwrite")
     assert_one_line_error(done, "x.pth", "not a readable checkpoint")
+    assert earlier.is_file()  # until the new one can start
 
 
 def test_unreachable_pretrained_weights(run, shapes, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.output import find_checkpoint, prepare_folder
+from training.output import find_checkpoint, prepare_folder, remove_training
 from utils.script import InputError
 
 
@@ -27,7 +27,9 @@ def test_another_training_is_not_replaced_by_accident(tmp_path):
 def test_overwriting_removes_what_trainings_write_and_nothing_else(tmp_path):
     out_dir = filled(tmp_path / "out")
     prepare_folder(out_dir, resume=False, overwrite=True)
-    assert [path.name for path in out_dir.iterdir()] == ["mine.txt"]
+    assert (out_dir / "latest.pth").is_file()  # the new one may not be able to start
+    remove_training(out_dir)
+    assert {path.name for path in out_dir.iterdir()} == {"mine.txt", "train.log"}
 
 
 def test_resuming_keeps_all_but_the_half_written(tmp_path):
@@ -54,6 +56,7 @@ def test_auto_finds_the_latest_checkpoint_if_there_is_one(tmp_path):
 
 
 def test_a_run_that_failed_before_its_first_checkpoint_is_started_again(tmp_path):
-    (tmp_path / "train.log").write_text("could not start")
+    (tmp_path / "train.log.json").write_text("{}")
     prepare_folder(tmp_path, resume=False, overwrite=False)
-    assert not (tmp_path / "train.log").exists()
+    remove_training(tmp_path)
+    assert not (tmp_path / "train.log.json").exists()
