@@ -112,7 +112,8 @@ def predict_images(
         found = ensemble.candidates(image)
         count += len(found.kept)
         about = record.id, str(record.path), ensemble.class_names, found.kept, hashes
-        limits = found.threshold / share, share
+        # tiles of a larger image have thresholds of their own, which all that is kept has reached
+        limits = max(found.threshold / share, 0.0), share
         write_predictions(path, ImagePredictions(*about, *limits, ensemble.grey_rule, settings))
     skipped = len(truth.images) - len(wanted)
     print(f"{len(wanted)} image(s), {count} instances -> {out_dir}; {skipped} were there already")

@@ -80,7 +80,7 @@ def run_evaluation(
         source: ModelPredictions | FilePredictions = _file_source(args, truth)
     else:
         source = models = _model_source(weights, args, truth, device, detection_share)
-        rescore = rescore and partial(models.ensemble.rescored, rescore)
+        rescore = rescore and partial(models.rescored, rescore)
     show_dir = Path(args.show_dir) if args.show_dir else None
     share = 1.0 if args.predictions else detection_share
     evaluator = Evaluator(source, truth, rescore, show_dir, share)

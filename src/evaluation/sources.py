@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +64,17 @@ class ModelPredictions:
             found.threshold,
             None if found.unlowered is None else self._relabelled(found.unlowered),
         )
+
+    def rescored(
+        self,
+        rescore: Callable[[Instances, np.ndarray], Instances],
+        instances: Instances,
+        image: np.ndarray,
+    ) -> Instances:
+        """Apply a rescoring, which knows the labels in the models' order, see `TiledEnsemble`."""
+        own = np.argsort(self._label_of)
+        instances = replace(instances, labels=own[instances.labels])
+        return self._relabelled(self.ensemble.rescored(rescore, instances, image))
 
     def _relabelled(self, instances: Instances) -> Instances:
         return replace(instances, labels=self._label_of[instances.labels])
@@ -181,7 +192,8 @@ class LabelImages:
 
     Args:
         folder: holds `<name>.tif`, `.png` or `.npy` for every image, where `<name>` is the image's
-            file name or id, also with `_labels` or `_cp_masks` after it.
+            id, or its file name if no other image has the same, also with `_labels` or `_cp_masks`
+            after it.
         truth: the annotations of the images.
 
     Raises:
@@ -191,8 +203,10 @@ class LabelImages:
     def __init__(self, folder: str | Path, truth: AnnotationSet) -> None:
         self._paths = {}
         absent = []
+        stems = Counter(record.path.stem for record in truth.images)
         for record in truth.images:
-            path = _label_path(Path(folder), record)
+            names = [record.path.stem] * (stems[record.path.stem] == 1) + [str(record.id)]
+            path = _label_path(Path(folder), names)
             if path is None:
                 absent.append(f"no label image of {record.id}")
             else:
@@ -222,8 +236,7 @@ class LabelImages:
         )
 
 
-def _label_path(folder: Path, record: AnnotatedImage) -> Path | None:
-    names = dict.fromkeys([record.path.stem, str(record.id)])
+def _label_path(folder: Path, names: Sequence[str]) -> Path | None:
     candidates = (
         folder / f"{name}{ending}{suffix}"
         for name in names

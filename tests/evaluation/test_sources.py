@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -23,6 +24,20 @@ from utils.script import InputError
 
 def save(path, cases) -> None:
     write_results(path, [result_rows(*case, (10, 20, 30)) for case in cases])
+
+
+def test_label_images_of_images_of_one_name_go_by_id(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.ones(SIZE, np.uint8))
+    records = [
+        replace(annotated([], image_id=name), path=tmp_path / folder / "a.png")
+        for name, folder in (("one", "r1"), ("two", "r2"))
+    ]
+    with pytest.raises(InputError, match="2 label image"):  # whose is a.png?
+        LabelImages(tmp_path, truth_set(records))
+    for value, record in enumerate(records):
+        cv2.imwrite(str(tmp_path / f"{record.id}_labels.png"), np.full(SIZE, value, np.uint8))
+    found = LabelImages(tmp_path, truth_set(records))
+    assert [len(found.instances(record)) for record in records] == [0, 1]
 
 
 def test_saved_predictions_come_back_exactly(tmp_path):
