@@ -119,7 +119,7 @@ def load_annotations(
     coco = read_coco(path)
     categories = sorted(coco["categories"], key=lambda category: category["id"])
     label_of = {category["id"]: label for label, category in enumerate(categories)}
-    problems = _duplicates(coco)
+    problems = repeated_ids(coco, ("images", "annotations", "categories"))
     usable, image_problems = _check_images(coco["images"], image_dir)
     problems += image_problems
     instances: dict[str | int, list[tuple[int, dict, bool]]] = {key: [] for key in usable}
@@ -216,9 +216,15 @@ def _is_id(value: object) -> bool:
     return isinstance(value, str | int | float) and value == value
 
 
-def _duplicates(coco: dict) -> list[str]:
+def repeated_ids(coco: dict, keys: Sequence[str]) -> list[str]:
+    """A line for each id that more than one entry of a list has; what refers to it is ambiguous.
+
+    Args:
+        coco: of `read_coco`.
+        keys: of the lists.
+    """
     problems = []
-    for key in ("images", "annotations", "categories"):
+    for key in keys:
         counts = Counter(row.get("id") for row in coco[key])
         problems += [f"{key}: id {i!r} occurs {n} times" for i, n in counts.items() if n > 1]
     return problems

@@ -212,10 +212,10 @@ class LabelImages:
             else:
                 self._paths[record.id] = path
         if absent:
-            names = f"<name>[{'|'.join(LABEL_ENDINGS[1:])}]{'|'.join(LABEL_SUFFIXES)}"
+            form = f"<name>[{'|'.join(LABEL_ENDINGS[1:])}]{'|'.join(LABEL_SUFFIXES)}"
             raise InputError(
                 f"--predictions {folder}: {len(absent)} label image(s) missing, listed above; "
-                f"expected {names} for every image",
+                f"expected {form} for every image",
                 absent,
             )
 

@@ -13,6 +13,9 @@ from network.tiling import TiledEnsemble, Tiling
 from utils.device import resolve_device, resolve_precision, use_threads
 from utils.script import InputError
 
+# Beyond, a cell is smaller than a pixel, or larger than any image.
+LEAST_SCALE, LARGEST_SCALE = 0.01, 100.0
+
 
 def ensemble_from(
     args: argparse.Namespace, weights: Sequence[str], device: torch.device | None = None
@@ -56,8 +59,20 @@ def image_scale_from(args: argparse.Namespace, ensemble: Ensemble) -> float:
     any of them the pixels are taken to be as large as the training's.
 
     Raises:
-        InputError: `--diameter` for models that do not know their cells' size.
+        InputError: `--diameter` for models that do not know their cells' size; or a size that no
+            image can have.
     """
+    scale = _told_scale(args, ensemble)
+    if not LEAST_SCALE <= scale <= LARGEST_SCALE:
+        flag = next(f for f in ("scale", "diameter", "pixel_size") if getattr(args, f) is not None)
+        raise InputError(
+            f"--{flag} {getattr(args, flag):g}: a pixel would be {scale:.3g} times as large as the "
+            f"training images'; {LEAST_SCALE:g} to {LARGEST_SCALE:g} times is possible"
+        )
+    return scale
+
+
+def _told_scale(args: argparse.Namespace, ensemble: Ensemble) -> float:
     if args.scale is not None:
         return args.scale
     detectors = [view.detector for view in ensemble.views]

@@ -72,6 +72,12 @@ def start_from(model: nn.Module, path: str, class_names: Sequence[str]) -> list[
     return lines
 
 
+def licence_of(path: str) -> str | None:
+    """What a checkpoint says that its weights, and so those made of them, may be used for."""
+    licence = load_checkpoint(path)["meta"].get("licence")
+    return licence if isinstance(licence, str) else None
+
+
 def _rows_by_class(
     name: str,
     target: torch.Tensor,

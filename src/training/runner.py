@@ -27,7 +27,7 @@ from cells.annotations import AnnotatedImage
 from network.checkpoints import describe_model, load_checkpoint, load_weights, save_checkpoint
 from network.models import build_model, forget_pretrained, run_in_dtype, set_num_classes
 from training.hooks import AverageHook, CheckpointHook, CompetitionHook, NormHook, SeedHook
-from training.initial_weights import initialise, start_from
+from training.initial_weights import initialise, licence_of, start_from
 from training.run_record import check_same_run
 from training.training_state import check_training_state, load_optimizer
 from utils.device import seed_everything
@@ -133,7 +133,8 @@ class CellRunner(IterBasedRunner):
         load_weights(self.model.detector, checkpoint["weights"], path)
         load_optimizer(self.optimizer, checkpoint["optimizer"], path)
         meta = checkpoint["meta"]
-        self.description = {**self.description, "inference": meta["inference"]}
+        kept = {name: meta[name] for name in ("inference", "licence") if name in meta}
+        self.description = {**self.description, **kept}
         self._iter = self._inner_iter = meta["iter"]
         self.meta["hook_msgs"] = meta["hook_msgs"]
 
@@ -181,9 +182,13 @@ def build_runner(
     seed_everything(0, config.seed)
     model = build_model(deepcopy(model_config))
     initialise(model)
+    about = {"run": dict(run or {})}
     if load_from:
         for line in start_from(model, load_from, class_names):
             logger.info(line)
+        if licence := licence_of(load_from):
+            about["licence"] = licence
+            logger.info("licence of %s and of what is trained from it: %s", load_from, licence)
     model = TrainingModel(model.to(device), device, dtype)
     groups = parameter_groups(model, config.optimizer.get("weight_decay", 0.0))
     average = AverageHook(model.detector, config.average_decay)
@@ -195,9 +200,7 @@ def build_runner(
         logger=logger,
         meta={"hook_msgs": {}},
         max_iters=config.max_iters,
-        description=describe_model(
-            model_config, config.inference, class_names, run=dict(run or {})
-        ),
+        description=describe_model(model_config, config.inference, class_names, **about),
     )
     runner.timestamp = "train"
     live = config.live_norm_from_scratch if from_scratch else config.live_norm

@@ -145,7 +145,7 @@ def read_json(path: str | Path, source: str, remedy: str, noun: str = "file") ->
         InputError: the file is missing or no JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))  # a mark may stand in front
     except FileNotFoundError as error:
         raise InputError(f"{source}: no such {noun}; {remedy}") from error
     except (OSError, ValueError, RecursionError) as error:

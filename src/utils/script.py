@@ -61,6 +61,9 @@ def run_script(
         traceback.clear_frames(error.__traceback__)  # ends progress bars, which share the line
         print_error(error)
         code = 2
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except OSError as error:
         if error.errno not in OF_PLACES:
             raise

@@ -67,3 +67,10 @@ def test_size_of_a_tile():
     assert tile_size_from(parse("--tile", "704", "520")) == (520, 704)
     with pytest.raises(InputError, match="--tile"):
         tile_size_from(parse("--tile", "704", "520", "64"))
+
+
+@pytest.mark.parametrize("option", ["--scale", "--diameter", "--pixel_size"])
+@pytest.mark.parametrize("value", ["1e6", "1e-6"])
+def test_sizes_that_no_image_can_have(option, value):
+    with pytest.raises(InputError, match=f"{option} 1e.*0.01 to 100"):
+        image_scale_from(parse(option, value), models(OWN, ("nucleus",)))

@@ -126,3 +126,9 @@ def test_scripts_that_find_no_room(tmp_path, script, options):
     )
     assert_one_line_error(done, "cannot be written")
     assert not list(tmp_path.iterdir())
+
+
+def test_json_of_windows_programs_is_read(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": "µ"}', encoding="utf-8-sig")
+    assert read_json(path, "a.json", "") == {"a": "µ"}

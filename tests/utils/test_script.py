@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 
 import pytest
+from helpers import ROOT
 
 from utils.script import InputError, one_line, report_problems, run_script
 
@@ -41,3 +44,22 @@ def test_invalid_records_are_left_out_or_refused(capsys):
 )
 def test_why_a_file_failed(error, line):
     assert one_line(error, "a.png", "; -v shows more") == line
+
+
+@pytest.mark.parametrize("leave_at_once", [False, True])
+def test_a_reader_that_has_seen_enough_is_no_error(leave_at_once):
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
+        "from utils.script import run_script\n"
+        "def main(_):\n"
+        "    while True:\n"
+        "        print('line', flush=True)\n"
+        f"run_script(main, None, leave_at_once={leave_at_once})\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "line\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cells.annotations import read_coco
+from cells.annotations import read_coco, repeated_ids
 from cells.imports.contents import Contents, ImportedCell
 from cells.rle import rle_crop, to_rle
+from utils.script import InputError
 
 
 @dataclass
@@ -33,9 +34,11 @@ def read_images(path: Path) -> tuple[list[CocoImage], list[str], list[str]]:
         belongs to no image.
 
     Raises:
-        InputError: see `read_coco`.
+        InputError: see `read_coco`; or images or categories share an id.
     """
     coco = read_coco(path)
+    if repeated := repeated_ids(coco, ("images", "categories")):
+        raise InputError(f"{path}: {'; '.join(repeated[:3])}; give each an id of its own")
     categories = sorted(coco["categories"], key=lambda category: category["id"])
     name_of = {category["id"]: category["name"] for category in categories}
     images = {
