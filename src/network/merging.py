@@ -152,7 +152,7 @@ def paste_probabilities(
 
     Args:
         probabilities: float32 [N, S, S], grid over each box.
-        boxes: float32 [N, 4], x1 y1 x2 y2 in pixels.
+        boxes: float32 [N, 4], x1 y1 x2 y2 in pixels, inside the image.
         image_size: (height, width) in pixels.
 
     Returns:
@@ -160,10 +160,8 @@ def paste_probabilities(
     """
     height, width = image_size
     # one pixel around the box: half a grid cell reaches beyond it
-    low = np.floor(boxes[:, :2]).astype(np.int64) - 1
-    high = np.ceil(boxes[:, 2:]).astype(np.int64) + 1
-    limit = np.array([width, height])
-    low, high = np.clip(low, 0, limit), np.clip(high, 0, limit)
+    low = np.maximum(np.floor(boxes[:, :2]).astype(np.int64) - 1, 0)
+    high = np.minimum(np.ceil(boxes[:, 2:]).astype(np.int64) + 1, [width, height])
     crops = []
     for grid, box, start, stop in zip(probabilities, boxes, low, high, strict=True):
         across = _bilinear_weights(start[0], stop[0], box[0], box[2], grid.shape[1])

@@ -111,8 +111,6 @@ def _near_seams(part: TileCells, number: int, image_size: tuple[int, int]) -> It
         if not mask.any():
             continue
         mask, place = _tight(mask, place)
-        if _inside(place, alone):
-            continue
         centre_y, centre_x = (place.y0 + place.y1) / 2, (place.x0 + place.x1) / 2
         own = tile.own.y0 <= centre_y < tile.own.y1 and tile.own.x0 <= centre_x < tile.own.x1
         mask, place, cut = _continued(mask, place, tile.window, inner)

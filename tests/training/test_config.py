@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import CONFIGS, ROOT
 
-from training.config import load_config, scale_schedule
+from training.config import load_config, scale_schedule, training_pipeline
 from training.run_record import check_same_run, describe_run, flatten
 from utils.script import InputError
 
@@ -89,3 +89,47 @@ def test_evaluations_do_not_make_another_run():
 
 def test_flattening():
     assert flatten({"a": [{"b": 1}, 2], "c": {}}) == {"a.0.b": 1, "a.1": 2}
+
+
+def test_flattening_to_the_last_value():
+    assert flatten(7, "a") == {"a": 7}
+    assert flatten({"a": ({"b": [None, "x"]},)}) == {"a.0.b.0": None, "a.0.b.1": "x"}
+
+
+def test_many_differences_are_counted():
+    with pytest.raises(InputError) as caught:
+        check_same_run("x.pth", dict.fromkeys("abcdef", 1), dict.fromkeys("bcdefg", 2))
+    assert "a is absent, was 1; b is 2, was 1; c is 2" in str(caught.value)
+    assert "d is 2, was 1; and 3 more)" in str(caught.value)
+    with pytest.raises(InputError, match=r"\(a is 2, was 1; b[^;]*; c[^;]*; d is 2, was 1\)"):
+        check_same_run("x.pth", dict.fromkeys("abcd", 1), dict.fromkeys("abcd", 2))
+
+
+# mmcv's temporary copy of the file
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_configs_that_cannot_be_used(tmp_path):
+    path = tmp_path / "config.py"
+    with pytest.raises(InputError, match="no such file"):
+        load_config(str(path))
+    path.write_text("model = (")
+    with pytest.raises(InputError, match="not readable"):
+        load_config(str(path))
+    path.write_text("model = dict()\noptimizer = dict()\nmax_iters = 1")
+    with pytest.raises(InputError, match="lacks augmentation, inference; start"):
+        load_config(str(path))
+    with pytest.raises(InputError, match="--cfg-options seed: write KEY=VALUE"):
+        load_config(TINY, ["max_iters=3", "seed"])
+
+
+def test_the_pipeline_normalises_as_inference_does():
+    config = load_config(TINY, ["augmentation=[]"])
+    config.inference.update(pixel_mean=[1.0, 2.0, 6.0], pixel_std=[2.0, 3.0, 7.0], grey={"a": 1})
+    config.augmentation = [{"type": "RandomIntensity", "blur": 2.0}, {"type": "RandomFlip"}]
+    steps = training_pipeline(config)
+    kinds = ["LoadCellImage", "LoadCellAnnotations", "RandomIntensity", "RandomFlip", "Normalize"]
+    assert [step["type"] for step in steps] == [*kinds, "Pad", "DefaultFormatBundle", "Collect"]
+    assert steps[0]["grey"] == {"a": 1}
+    assert steps[2] == {"type": "RandomIntensity", "blur": 2.0, "mean": 3.0, "std": 4.0}
+    assert (steps[4]["mean"], steps[4]["std"]) == ([1, 2, 6], [2, 3, 7])
+    assert steps[4]["to_rgb"] is False  # the images are BGR, as the means are
+    assert steps[5]["size_divisor"] == config.inference.size_divisor
