@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from published.downloads import Download, add_download_options, google_drive, obtain_all
+from published.downloads import Download, add_download_options, obtain_all
+from published.transfer import google_drive
 from utils.options import script_parser
 from utils.script import InputError, print_error, run_script
 

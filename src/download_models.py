@@ -16,7 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from published.downloads import Download, add_download_options, google_drive, obtain_all
+from published.downloads import Download, add_download_options, obtain_all
+from published.transfer import google_drive
 from second_level.pairing import hash_weights, write_pairing
 from utils.options import script_parser
 from utils.paths import PUBLISHED_MODELS, PUBLISHED_SECOND_LEVEL

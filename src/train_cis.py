@@ -14,6 +14,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from utils.device import (
     join_processes,
@@ -27,6 +28,11 @@ from utils.files import check_folder
 from utils.options import add_compute_options, add_data_options, at_least, script_parser
 from utils.paths import in_repository
 from utils.script import InputError, quiet_libraries, run_script
+
+if TYPE_CHECKING:
+    import torch
+
+    from training.data import TrainingData
 
 TRAINING_PRECISIONS = ("auto", "fp32", "bf16")  # fp16 would need its losses scaled
 
@@ -93,8 +99,7 @@ def main(args: argparse.Namespace) -> None:
     rule = scale_schedule(config, args.batch_size * world_size, args.max_iters)
     if args.eval_interval is not None:
         config.eval_interval = args.eval_interval
-    logger.info("%d training, %d validation images", len(data.train), len(data.valid))
-    logger.info("classes: %s; %s, %s", ", ".join(data.class_names), device, dtype)
+    log_start(logger, data, device, dtype)
     logger.info(rule)
     run = describe_run(
         config,
@@ -134,6 +139,17 @@ def main(args: argparse.Namespace) -> None:
     )
     runner.run([loader], [("train", 1)])
     leave_processes()
+
+
+def log_start(
+    logger: logging.Logger, data: TrainingData, device: torch.device, dtype: torch.dtype
+) -> None:
+    """What is trained on, with what, and what may be a mistake in it."""
+    logger.info("%d training, %d validation images", len(data.train), len(data.valid))
+    for kind, images in (("training", data.train), ("validation", data.valid)):
+        if all(image.iscrowd.all() for image in images):
+            logger.warning("no %s image has any cell: is the right file there?", kind)
+    logger.info("classes: %s; %s, %s", ", ".join(data.class_names), device, dtype)
 
 
 def check_arguments(args: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from evaluation.thresholds import CONFIDENCES, ImageCurve, best_confidence, imag
 from network.tiling import TiledEnsemble
 
 LEAST_SCORE = 0.2  # of the candidates; lower thresholds are never the best
-MASK_THRESHOLDS = (0.4, 0.45, 0.5)
+MASK_THRESHOLDS = (0.5, 0.45, 0.4)  # of equally good ones the first
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 import requests
 from web_server import PAGE, Server, tree, zip_bytes
 
-from published.downloads import by_hand, downloaded, google_drive
+from published.transfer import by_hand, downloaded, google_drive
 from utils.script import InputError
 
 

@@ -134,6 +134,17 @@ def test_another_architecture_and_other_classes(run, trained, tmp_path):
 def test_bf16_on_cpu(run, shapes, tmp_path):
     done = train(run, shapes, tmp_path, "--max_iters", 1, "--precision", "bf16")
     assert done.returncode == 0, done.stderr
+    assert "no validation image" not in done.stderr
+
+
+def test_nothing_to_learn_from_is_said(run, tmp_path):
+    shapes = write_shapes(tmp_path / "data", 2, 1)
+    for path in (shapes / "annotations").iterdir():
+        path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
+    done = train(run, shapes, tmp_path / "out", "--max_iters", 1)
+    assert done.returncode == 0, done.stderr
+    for kind in ("training", "validation"):
+        assert f"no {kind} image has any cell" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,19 @@ def test_thresholds_between_the_right_and_the_wrong_are_chosen(found):
     assert found.confidence["default"] == 0.7
 
 
+def test_of_equally_good_mask_thresholds_the_usual_one_is_chosen(monkeypatch):
+    class Sure(Fake):
+        def candidates(self, image, least_score):
+            found = super().candidates(image, least_score)
+            masks = [np.ones_like(mask) for mask in found.instances.masks]
+            return replace(found, instances=replace(found.instances, masks=masks))
+
+    image = np.zeros((*SIZE, 3), np.uint8)
+    each = lambda function, records, *_: [function(r, image) for r in records]  # noqa: E731
+    monkeypatch.setattr(selection, "for_each_image", each)
+    assert select(Sure(), [record(0)]).mask_threshold == 0.5
+
+
 def test_the_table_has_a_row_for_each_true_type(found):
     assert found.table.index.tolist() == ["a", "b", "all"]
     assert found.table["images"].tolist() == [1, 1, 2]
