@@ -183,7 +183,7 @@ def build_runner(
     model = build_model(deepcopy(model_config))
     initialise(model)
     about = {"run": dict(run or {})}
-    if load_from:
+    if load_from and not resume:  # which has gone on from it
         for line in start_from(model, load_from, class_names):
             logger.info(line)
         if licence := licence_of(load_from):

@@ -112,7 +112,7 @@ def join_processes(device: torch.device) -> tuple[torch.device, int, int]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    # while one process evaluates, which may take long, the others wait
+    # at the end of a run, the others wait for the process whose images take longest
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(hours=6))
     return device, dist.get_rank(), dist.get_world_size()

@@ -33,4 +33,6 @@ def test_a_licence_is_taken_over_and_kept_across_a_resume(untrained, tmp_path):
     runner.save_checkpoint(str(tmp_path), "latest.pth", save_optimizer=True)
     latest = tmp_path / "latest.pth"
     assert load_checkpoint(latest)["meta"]["licence"] == LICENCE
-    assert started(tmp_path, resume=str(latest)).description["licence"] == LICENCE
+    (tmp_path / "start.pth").unlink()  # is needed the first time only
+    again = started(tmp_path, resume=str(latest), load_from=str(tmp_path / "start.pth"))
+    assert again.description["licence"] == LICENCE
