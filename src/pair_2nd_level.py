@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from second_level.pairing import hash_weights, pairing_file, write_pairing
+from second_level.pairing import MODEL_SUFFIXES, hash_weights, pairing_file, write_pairing
 from utils.options import add_weights_option, script_parser
 from utils.paths import BUNDLED_SECOND_LEVEL, choose_weights, in_repository
 from utils.script import InputError, run_script
@@ -31,9 +31,14 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    from second_level.model import load_model
+
     weights = choose_weights(args.weights)
-    if not Path(args.second_level_model).is_file():
-        raise InputError(f"--2nd_level_model {args.second_level_model}: no such file")
+    model = Path(args.second_level_model)
+    if not model.is_file() or model.suffix not in MODEL_SUFFIXES:
+        kinds = " or ".join(MODEL_SUFFIXES)
+        raise InputError(f"--2nd_level_model {model}: no {kinds} file; give a CatBoost model")
+    load_model(model)  # or it is none
     write_pairing(args.second_level_model, hash_weights(weights))
     print(f"{pairing_file(args.second_level_model)}: belongs to {', '.join(weights)}")
 

@@ -68,9 +68,13 @@ def check_weights_exist(paths: Sequence[str]) -> None:
     Raises:
         InputError: one is missing.
     """
+    published = [in_repository(path) for path in PUBLISHED_MODELS]
     for path in paths:
         if not Path(path).is_file():
-            raise InputError(f"{path}: no such checkpoint file; check the path")
+            remedy = "check the path"
+            if path in published:
+                remedy = "bash download_models.sh fetches it, or name your own models"
+            raise InputError(f"{path}: no such checkpoint file; {remedy}")
 
 
 def split_paths(entries: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from helpers import assert_one_line_error
@@ -60,10 +61,15 @@ def test_the_bundled_one_belongs_to_the_bundled_models():
 
 
 def test_script(start, run, folder):
+    (folder / "catboost.pkl").write_bytes(Path(in_repository(BUNDLED_SECOND_LEVEL)).read_bytes())
     options = ("--weights", folder / "a.pth", "--2nd_level_model", folder / "catboost.pkl")
     done = start("pair_2nd_level.py", *options)
     assert done.returncode == 0, done.stderr
     assert find_second_level(hashes(folder, "a.pth"), folder) == str(folder / "catboost.pkl")
     content = json.loads(pairing_file(folder / "catboost.pkl").read_text())
     assert content["weights_sha256"] == hashes(folder, "a.pth")
-    assert_one_line_error(run("pair_2nd_level.py", *options[:-1], folder / "no.pkl"), "no.pkl")
+    (folder / "notes.pkl").write_text("no model")
+    for name, text in (("no.pkl", "no .pkl"), ("a.pth", "no .pkl"), ("notes.pkl", "notes.pkl")):
+        done = run("pair_2nd_level.py", *options[:-1], folder / name)
+        assert_one_line_error(done, name, text)
+        assert not pairing_file(folder / name).exists()

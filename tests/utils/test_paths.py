@@ -9,6 +9,8 @@ from helpers import ROOT
 
 from utils.paths import (
     BUNDLED_MODELS,
+    PUBLISHED_MODELS,
+    check_weights_exist,
     choose_weights,
     demo_image,
     find_images,
@@ -16,6 +18,7 @@ from utils.paths import (
     list_images,
     split_paths,
 )
+from utils.script import InputError
 
 
 @pytest.fixture(params=["the repository", "elsewhere"])
@@ -70,3 +73,12 @@ def test_recursive_listing_leaves_results_out(tmp_path):
     assert listed("*/a.png") == ["plate/a.png", "results/a.png"]
     assert listed("**/a.png") == ["plate/a.png", "results/a.png"]
     assert listed("plate/a.png", "plate", "b.png") == ["a.png", "b.png"]  # each once
+
+
+def test_published_models_that_are_not_there_can_be_fetched():
+    absent = [path for path in map(in_repository, PUBLISHED_MODELS) if not Path(path).is_file()]
+    for path in absent:
+        with pytest.raises(InputError, match="bash download_models.sh"):
+            check_weights_exist([path])
+    with pytest.raises(InputError, match="nowhere.pth: .*; check the path"):
+        check_weights_exist(["nowhere.pth"])
