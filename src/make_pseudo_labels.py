@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from second_level.pairing import find_second_level, hash_weights
-from utils.files import atomic_path, check_folder, sha256, write_json
+from utils.files import atomic_path, check_folder, read_json, sha256, write_json
 from utils.options import (
     add_compute_options,
     add_prediction_options,
@@ -119,8 +119,7 @@ def main(args: argparse.Namespace) -> None:
     check_folder("--show_dir", args.show_dir)
     sources = {s: annotation_file(args.annotation_dir, s, args.fold) for s in ("train", "valid")}
     targets = {s: annotation_file(args.out_dir, s, args.fold) for s in ("train", "valid")}
-    if targets["train"].resolve() == sources["train"].resolve():
-        raise InputError("--out_dir: is --annotation_dir, whose files stay as they are; name a new")
+    check_targets(targets, sources)
     coco = {split: read_coco(path) for split, path in sources.items()}
     images = unlabelled_images(args, coco, sources)
     parts, problems, made_with = label_images(args, images, coco["train"])
@@ -141,6 +140,22 @@ def main(args: argparse.Namespace) -> None:
     if problems:
         count = f"{len(problems)} of {len(images)} images"
         raise InputError(f"{count} failed, see above; the rest is done", problems)
+
+
+def check_targets(targets: dict[str, Path], sources: dict[str, Path]) -> None:
+    """Refuse to write over annotations that are no earlier result of this script.
+
+    Raises:
+        InputError: names `--out_dir`.
+    """
+    path = targets["train"]
+    if path.resolve() == sources["train"].resolve():
+        raise InputError("--out_dir: is --annotation_dir, whose files stay as they are; name a new")
+    if path.is_file():
+        content = read_json(path, str(path), "name another --out_dir")
+        info = content.get("info") if isinstance(content, dict) else None
+        if not isinstance(info, dict) or "pseudo_labels" not in info:
+            raise InputError(f"--out_dir: {path} holds other annotations; name another folder")
 
 
 def unlabelled_images(

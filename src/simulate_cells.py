@@ -45,11 +45,15 @@ def main(args: argparse.Namespace) -> None:
     if args.n_train + args.n_valid == 0:
         raise InputError("--n_train and --n_valid: both are 0; give a number of images")
     check_folder("--out_dir", args.out_dir)
-    from simulation.dataset import load_layouts, random_layouts, write_split
+    from simulation.dataset import check_replaceable, load_layouts, random_layouts, write_split
 
     width, height = args.image_size
     choices = load_layouts(Path(args.layouts)) if args.layouts else random_layouts((height, width))
-    for number, (split, count) in enumerate((("train", args.n_train), ("valid", args.n_valid))):
+    splits = ("train", args.n_train), ("valid", args.n_valid)
+    for split, count in splits:
+        if count:
+            check_replaceable(Path(args.out_dir), split)
+    for number, (split, count) in enumerate(splits):
         if count:
             seed = args.seed, number
             write_split(Path(args.out_dir), split, count, seed, choices, args.workers)

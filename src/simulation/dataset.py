@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -22,6 +23,7 @@ from utils.files import write_json
 from utils.script import InputError
 
 TYPE_NAMES = tuple(CELL_TYPES)  # in the order of their category ids, which start at 1
+SIMULATED = re.compile(rf"(train|valid)_\d{{4,}}_({'|'.join(TYPE_NAMES)})\.png")  # file names
 
 
 class Layout(NamedTuple):
@@ -77,6 +79,26 @@ def load_layouts(path: Path) -> list[list[Layout]]:
     return layouts
 
 
+def check_replaceable(out_dir: Path, split: str) -> None:
+    """Refuse to write over annotations of other images than simulated ones.
+
+    Raises:
+        InputError: names `--out_dir`.
+    """
+    path = _annotation_file(out_dir, split)
+    if not path.is_file():
+        return
+    names = [image["file_name"] for image in read_coco(path)["images"]]
+    if not all(SIMULATED.fullmatch(name) for name in names):
+        raise InputError(
+            f"--out_dir {out_dir}: {path} holds annotations of other images; name another folder"
+        )
+
+
+def _annotation_file(out_dir: Path, split: str) -> Path:
+    return out_dir / "annotations" / f"annotations_{split}_0.json"
+
+
 def write_split(
     out_dir: Path,
     split: str,
@@ -111,7 +133,7 @@ def write_split(
         row["id"] = number
     categories = [{"id": i, "name": name} for i, name in enumerate(TYPE_NAMES, start=1)]
     coco = {"images": images, "annotations": annotations, "categories": categories}
-    write_json(out_dir / "annotations" / f"annotations_{split}_0.json", coco, indent=None)
+    write_json(_annotation_file(out_dir, split), coco, indent=None)
 
 
 def _parallel_map(function: Callable, items: Sequence, workers: int) -> Iterator:

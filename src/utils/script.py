@@ -14,7 +14,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -134,8 +134,9 @@ def quiet_libraries() -> None:
     Also sets the folder where `--compile` keeps its results: where torch would put them, they are
     gone after a restart. It has to be known before torchvision is imported.
     """
-    cache = Path.home() / ".cache" / "cell_instance_segmentation"
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    with suppress(RuntimeError):  # a user of a container may have no home
+        cache = Path.home() / ".cache" / "cell_instance_segmentation"
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
     warnings.filterwarnings("ignore", message="On January 1, 2023, MMCV will release")
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     warnings.filterwarnings("ignore", message="invalid escape sequence")  # mmdet on Python 3.12

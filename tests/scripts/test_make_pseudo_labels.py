@@ -109,6 +109,15 @@ def test_killed_and_started_again_it_finishes_once(make, data, untrained, tmp_pa
     assert not any(path.exists() for path in before)
 
 
+def test_other_annotations_are_not_written_over(make, data, untrained, tmp_path):
+    path = tmp_path / TRAIN
+    path.write_bytes((data / "annotations" / TRAIN).read_bytes())
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="--out_dir: .*holds other annotations"):
+        make(data, untrained(), tmp_path)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -186,3 +186,16 @@ def test_output_folder_that_is_a_file(run, tmp_path):
     options = ("--n_train", 1, "--n_valid", 0, "--image_size", 64, 64)
     done = run("simulate_cells.py", "--out_dir", tmp_path / "out", *options)
     assert_one_line_error(done, "out")
+
+
+def test_annotations_of_other_images_are_not_written_over(run, tmp_path):
+    options = ("--out_dir", tmp_path, "--n_train", 1, "--n_valid", 0, "--image_size", 64, 64)
+    for _ in range(2):  # its own are
+        done = run("simulate_cells.py", *options)
+        assert done.returncode == 0, done.stderr
+    path = tmp_path / "annotations" / "annotations_train_0.json"
+    path.write_text(path.read_text().replace("train_0000", "well_A1"))
+    before = tree(tmp_path)
+    done = run("simulate_cells.py", *options)
+    assert_one_line_error(done, "--out_dir", "annotations_train_0.json", "other images")
+    assert tree(tmp_path) == before

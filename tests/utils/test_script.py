@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 
 import pytest
 from helpers import ROOT
 
-from utils.script import InputError, one_line, report_problems, run_script
+from utils.script import InputError, one_line, quiet_libraries, report_problems, run_script
 
 
 def test_an_input_error_is_reported_with_its_details(capsys):
@@ -63,3 +64,13 @@ def test_a_reader_that_has_seen_enough_is_no_error(leave_at_once):
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+def test_a_user_without_a_home(monkeypatch):
+    def nowhere() -> None:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", nowhere)
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    quiet_libraries()
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
