@@ -1,7 +1,7 @@
 """Time and memory of inference, stage by stage, beside mmdet's own; on the CPU.
 
     python benchmarks/benchmark_inference.py
-    python benchmarks/benchmark_inference.py --models slim --sizes 704x520 --instances 500
+    python benchmarks/benchmark_inference.py --models bundled --sizes 704x520 --instances 500
 
 On two cores the first takes an hour and a quarter, the second two minutes. Prints Markdown tables
 and writes everything as JSON. Each figure is the median of several images, each case runs in a
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from synthetic import SceneFile
 
 ROOT = Path(__file__).resolve().parents[1]
-SLIM = [str(ROOT / "models" / f"demo_model_{number}.pth") for number in (1, 2)]
+BUNDLED = [str(ROOT / "models" / f"demo_model_{number}.pth") for number in (1, 2)]
 CONFIGS = {  # models with random weights
     "resnest200": ROOT / "configs" / "mask_rcnn_resnest200.py",
     "cascade": ROOT / "configs" / "cascade_mask_rcnn_resnest200_dcn.py",
@@ -62,9 +62,9 @@ def parse_args() -> argparse.Namespace:
     add(
         "--models",
         nargs="+",
-        choices=("slim", *CONFIGS),
-        default=["slim", "resnest200"],
-        help="slim: the bundled ones; others: random weights (default: slim resnest200)",
+        choices=("bundled", *CONFIGS),
+        default=["bundled", "resnest200"],
+        help="bundled: the demo models; others: random weights (default: bundled resnest200)",
     )
     add(
         "--sizes",
@@ -117,11 +117,11 @@ def main(args: argparse.Namespace) -> None:
     )
     report = {"machine": machine, "cases": [], "after_networks": []}
     with tempfile.TemporaryDirectory() as folder:
-        configs = {name: CONFIGS[name] for name in args.models if name != "slim"}
+        configs = {name: CONFIGS[name] for name in args.models if name != "bundled"}
         scenes = in_own_process(prepare_files, Path(folder), args.sizes, configs)
         for name in args.models:
             weights = [str(Path(folder) / f"{name}_{number}.pth") for number in (1, 2)]
-            chosen = SLIM if name == "slim" else weights
+            chosen = BUNDLED if name == "bundled" else weights
             results = [
                 result
                 for side, scene in scenes.items()
@@ -133,7 +133,7 @@ def main(args: argparse.Namespace) -> None:
         largest = scenes[max(scenes, key=lambda side: side[0] * side[1])]
         for count in args.after_networks:
             print(f"after the networks: {count}", file=sys.stderr)
-            case = Case("after networks", SLIM, largest, count, args.threads, args.repeats)
+            case = Case("after networks", BUNDLED, largest, count, args.threads, args.repeats)
             report["after_networks"].append({"instances": count, **in_own_process(measure, case)})
     if args.after_networks:
         print(f"\nafter the networks, on {largest.image.stem}, milliseconds:\n")
