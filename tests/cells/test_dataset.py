@@ -11,7 +11,6 @@ from cells.exports.rois import _path
 from cells.imports.contents import ImportedCell
 from cells.imports.dataset import LabelledImage, split_by_share, to_coco
 from cells.imports.geojson import read_geojson
-from cells.instances import Boxes
 from cells.masks import Crop
 from cells.rle import rle_areas
 
@@ -72,13 +71,3 @@ def test_points_of_a_ring_have_two_numbers_or_more(tmp_path):
 def test_a_closed_path_in_imagejs_form():
     ring = np.array([[1, 2], [5, 2], [5, 9]])
     assert _path(ring).tolist() == [0, 1, 2, 1, 5, 2, 1, 5, 9, 4]
-
-
-def test_boxes_are_counted_chosen_and_joined():
-    boxes = Boxes(
-        np.arange(8, dtype=np.float32).reshape(2, 4), np.array([0.5, 0.6]), np.array([1, 0])
-    )
-    both = Boxes.concatenate([boxes, boxes[np.array([1])]])
-    assert (len(boxes), len(both)) == (2, 3)
-    assert both.scores.tolist() == [0.5, 0.6, 0.6]
-    assert both.boxes[2].tolist() == [4, 5, 6, 7]

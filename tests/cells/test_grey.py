@@ -8,21 +8,19 @@ import pytest
 from cells.grey import (
     AS_STORED,
     SARTORIUS,
+    GreyMap,
     GreyRule,
     estimate_rule,
     grey_map,
     looks_inverted,
     mean_rule,
+    rule_of,
 )
 from cells.histogram import GreyStatistics, Histogram
 
 
 def statistics(image: np.ndarray) -> GreyStatistics:
     return Histogram.of(image).statistics()
-
-
-def even_levels(values: np.ndarray) -> tuple[float, float] | None:
-    return Histogram.of(values).even_levels()
 
 
 def phase_contrast(background: float = 128, spread: float = 6, seed: int = 0) -> np.ndarray:
@@ -119,18 +117,142 @@ def test_constant_images(dtype):
     assert (grey_map(image, SARTORIUS)(image) == 128).all()
 
 
-def test_uneven_levels_are_no_8_bit_image():
-    assert even_levels(np.array([0.0, 3, 10, 11])) == (1.0, 0.0)
-    assert even_levels(np.array([1000.0, 1300, 2000, 2100, 2250])) is None
-    assert even_levels(np.arange(1000, 1300.0)) is None
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (np.array([0, 5, 30, 131, 140], np.uint8), [0, 0, 50, 252, 255]),
+        (np.array([-4, 5, 30, 131, 140], np.int16), [0, 0, 50, 252, 255]),
+        (np.array([4.9, 5.3, 30.2, np.nan, np.inf, -np.inf]), [0, 1, 50, 99, 99, 99]),
+        (np.array([False, True]), [0, 0]),
+    ],
+)
+def test_values_on_the_line_are_rounded_and_clipped(raw, expected):
+    found = GreyMap(2, -10, 99)(raw)
+    assert (found.tolist(), found.dtype) == (expected, np.uint8)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_large_images_are_mapped_as_small_ones_are(dtype):
+    """Of large ones, each possible value is computed once."""
+    raw = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (300, 300)).astype(dtype)
+    raw[0, :2] = 0, np.iinfo(dtype).max
+    line = GreyMap(250 / np.iinfo(dtype).max, 3.2)
+    for part in (slice(0, 200), slice(200, 300)):
+        np.testing.assert_array_equal(line(raw)[5, part], line(raw[5, part]))
+    assert line(raw)[0, :2].tolist() == [3, 253]
+
+
+def test_nothing_is_copied_where_nothing_changes():
+    assert GreyMap()(EIGHT_BIT) is EIGHT_BIT
+    assert GreyMap(1.0, 1.0)(EIGHT_BIT) is not EIGHT_BIT
+    assert GreyMap()(EIGHT_BIT.astype(np.int32)).dtype == np.uint8
+
+
+def deep_noise() -> np.ndarray:
+    raw = np.random.default_rng(1).normal(2000, 240, (100, 100))
+    raw[20:40, 20:40] -= 900
+    return raw.astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("raw", "spread"),
+    [
+        (deep_noise(), 7.5),  # as the rule says
+        (deep_noise() * 0.37 - 9, 7.5),
+        (phase_contrast(60, 0.5), 2.0),  # the least of the rule
+        (phase_contrast(128, 45), 32.0),  # the most
+    ],
+)
+def test_background_and_spread_are_what_the_rule_says(raw, spread):
+    found = statistics(raw)
+    for invert, background in ((False, found.background), (True, -found.background)):
+        line = grey_map(raw if not invert else -raw.astype(np.float64), SARTORIUS, invert)
+        assert abs(line.gain) * found.spread == pytest.approx(spread)
+        assert line.gain * background + line.offset == pytest.approx(128)
+        assert (line.gain < 0) == invert
+
+
+def test_8_bit_values_move_by_whole_levels_only():
+    rule = GreyRule(100, 7.5, background_range=(90, 110), spread_range=(2, 32))
+    for background, shift in ((60, 30), (100, 0), (107.4, 0), (130.3, -20)):
+        image = phase_contrast(background)
+        line = grey_map(image, rule)
+        assert (line.gain, line.offset) == (1, shift)
+
+
+def test_an_image_of_one_value_with_some_others():
+    image = np.full((100, 100), 3000.7)
+    image[0, :20], image[0, 20:40] = np.linspace(2000, 2900, 20), np.linspace(4000, 9000, 20)
+    assert (grey_map(image, SARTORIUS)(image)[1:] == 128).all()
+
+
+def test_contrast_turned_round():
+    """Of whole numbers about their range, of others about 0."""
+    assert grey_map(EIGHT_BIT, AS_STORED, invert=True)(np.arange(256, dtype=np.uint8)).tolist() == [
+        *range(255, -1, -1)
+    ]
+    either = np.array([[True, False]] * 8)
+    assert grey_map(either, AS_STORED, invert=True)(either)[0].tolist() == [0, 1]
 
 
 def test_training_images_make_the_rule():
     images = [phase_contrast(background, 8, seed) for seed, background in enumerate((40, 90, 200))]
     rule = estimate_rule([statistics(image) for image in images])
     assert all((grey_map(image, rule)(image) == image).all() for image in images)
-    assert rule.background == pytest.approx(90, abs=2)
     assert GreyRule.from_dict(rule.to_dict()) == rule
     assert estimate_rule([]) == SARTORIUS
-    assert mean_rule([rule, rule]) is rule
-    assert mean_rule([rule, SARTORIUS]).background == pytest.approx((rule.background + 128) / 2)
+
+
+def test_the_rule_of_known_statistics():
+    """Medians and quantiles; ranges are rounded outwards, to hundredths."""
+    found = [
+        GreyStatistics(100.127, 3, -1.004),
+        GreyStatistics(130.123, 9, -0.5),
+        GreyStatistics(119.004, 6, 0.201),
+        GreyStatistics(110.0, 12, 0.0),
+        GreyStatistics(120.0, 15, 0.0),
+    ]
+    assert estimate_rule(found).to_dict() == {
+        "background": 119.0,
+        "spread": 5.4,  # below it lies a fifth
+        "background_range": [100.12, 130.13],
+        "spread_range": [2.0, 22.5],
+        "skewness_range": [-1.11, 0.31],
+    }
+    assert estimate_rule([GreyStatistics(128, 0.2, 0)]).spread == 1  # flat images
+
+
+def test_rules_of_checkpoints():
+    rule = GreyRule(100, 5, (90, 110), (3, 20), (-2, 0.1))
+    assert rule_of({"grey": rule.to_dict()}, ("cort",)) == rule
+    assert rule_of({}, ("cort", "astro")) == rule_of({"grey": None}, ("shsy5y",)) == SARTORIUS
+    assert rule_of({}, ("cort", "disc")) == AS_STORED
+    assert "skewness_range" not in AS_STORED.to_dict()
+    assert GreyRule.from_dict(AS_STORED.to_dict()) == AS_STORED
+
+
+def test_the_mean_rule_of_several_models():
+    rules = [GreyRule(100, 5, (90, 110), (3, 20), (-2, 0.1)), GreyRule(120, 7, (100, 130), (1, 40))]
+    assert mean_rule(rules) == GreyRule(110, 6, (95, 120), (2, 30))
+    assert mean_rule([rules[0], rules[0]]) is rules[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"spread": 0}, "'spread' is not above 0"),
+        ({"spread": float("nan")}, "'spread' is not a number"),
+        ({"spread": True}, "'spread' is not a number"),
+        ({"spread_range": [-1, 5]}, "'spread' is not above 0"),
+        ({"background": "128"}, "'background' is not a number"),
+        ({"background": 2e6}, "'background' is not a number up to 1e6"),
+        ({"background_range": [3, 2]}, "'background_range' ends below its start"),
+        ({"spread_range": [1]}, "'spread_range' is not a list of two numbers"),
+        ({"skewness_range": 7}, "'skewness_range' is not a list of two numbers"),
+        ({"skewness_range": [0, None]}, "'skewness_range' is not a number"),
+    ],
+)
+def test_a_rule_that_is_none(wrong, message):
+    with pytest.raises(ValueError, match=f"grey: {message}"):
+        GreyRule.from_dict(SARTORIUS.to_dict() | wrong)
+    assert GreyRule.from_dict(SARTORIUS.to_dict() | {"background_range": [5, 5]}).spread == 7.5

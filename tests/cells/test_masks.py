@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import squares
 
 from cells.instances import Instances
-from cells.masks import find_outlines, label_image, paste, tight_crop, visible_crops, window_of
+from cells.masks import (
+    drawn_at,
+    find_outlines,
+    label_image,
+    paste,
+    tight_crop,
+    visible_crops,
+    window_of,
+)
 
 
 def test_label_image_gives_pixels_to_the_best_score():
@@ -23,12 +33,17 @@ def test_one_pixel_masks():
     assert label_image(instances).sum() == 1
 
 
-def test_instances_are_indexed_together():
-    instances = squares((0, 0), (2, 0), (8, 6), scores=[0.5, 0.9, 0.7])
-    assert instances.sorted_by_score().scores.tolist() == pytest.approx([0.9, 0.7, 0.5])
-    assert instances[instances.scores > 0.6].offsets.tolist() == [[2, 0], [8, 6]]
-    with pytest.raises(ValueError, match="different lengths"):
-        squares((0, 0), scores=[0.5, 0.6])
+def test_of_equal_scores_the_first_is_on_top():
+    instances = squares((0, 0), (2, 0), scores=[0.5, 0.5])
+    assert label_image(instances)[0, :7].tolist() == [1, 1, 1, 1, 2, 2, 0]
+    assert visible_crops(instances)[1][0].tolist() == [False, False, True, True]
+
+
+def test_pixels_of_the_threshold_and_more_are_foreground():
+    mask = np.array([[0, 0.3, np.nextafter(np.float32(0.5), np.float32(0)), 0.5, 1]], np.float32)
+    instances = replace(squares((2, 3), scores=[0.9]), masks=[mask])
+    assert label_image(instances)[3, 2:7].tolist() == [0, 0, 0, 1, 1]
+    assert label_image(instances, 0.3)[3, 2:7].tolist() == [0, 1, 1, 1, 1]
 
 
 def test_visible_crops_are_what_the_label_image_shows():
@@ -75,3 +90,23 @@ def test_outlines_of_pieces_largest_first():
     assert small.reshape(-1, 2).tolist() == [[101, 201], [101, 202], [102, 202], [102, 201]]
     assert find_outlines(mask[:0]) == []
     assert find_outlines(np.zeros((2, 2), bool)) == []
+
+
+def test_drawing_at_another_threshold_moves_the_probabilities():
+    mask = np.array([[0, 0.15, 0.3, 0.65, 1]], np.float32)
+    instances = replace(squares((0, 0), scores=[0.9]), masks=[mask])
+    assert drawn_at(instances, 0.5) is instances
+    assert drawn_at(instances, 0.3).masks[0][0].tolist() == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.45, 0.55, 0.7])
+def test_drawing_keeps_probabilities_probabilities(threshold):
+    """Sure pixels stay within 0 to 1: prediction files hold them as whole numbers."""
+    limit = np.float32(threshold)
+    mask = np.array([[0, 0.1, np.nextafter(limit, np.float32(0)), limit, 0.9, 1]], np.float32)
+    instances = replace(squares((0, 0), scores=[0.9]), masks=[mask])
+    (drawn,) = drawn_at(instances, threshold).masks
+    assert drawn.dtype == np.float32
+    assert (drawn[0, 0], drawn[0, -1]) == (0, 1)
+    assert (np.diff(drawn[0]) > 0).all()
+    assert ((drawn >= 0.5) == (mask >= limit)).all()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers import DATA
 
-from cells.instances import Boxes, dominant_class
+from cells.instances import Boxes
 from network.ensemble import load_ensemble, mean_rules
 from network.merging import (
     PostProcessing,
@@ -110,8 +110,6 @@ def test_the_dominant_class_decides_for_all():
     boxes = boxes_of((0, 0, 1, 1, 0.6, 1), (0, 0, 2, 2, 0.3, 1), (0, 0, 3, 3, 0.5, 0))
     kept = filter_by_confidence(boxes, ("a", "b"), {"a": 0.9, "b": 0.5, "default": 0.0})
     assert kept.scores.tolist() == pytest.approx([0.6, 0.5])
-    assert dominant_class(np.array([2, 0, 0, 2])) == 0
-    assert dominant_class(np.zeros(0, np.int64)) == 0
 
 
 def test_unknown_class_names_take_the_default_threshold():

@@ -41,19 +41,3 @@ def test_only_deep_images_make_the_usual_rule(tmp_path):
     deep = np.random.default_rng(0).normal(3000, 300, (50, 60)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", deep)
     assert training_rule([tmp_path / "a.tif"]) == SARTORIUS
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"spread": 0},
-        {"spread": float("nan")},
-        {"background": "128"},
-        {"background_range": [3, 2]},
-        {"spread_range": [1]},
-        {"skewness_range": 7},
-    ],
-)
-def test_a_rule_that_is_none(wrong):
-    with pytest.raises(ValueError, match="grey"):
-        GreyRule.from_dict(SARTORIUS.to_dict() | wrong)

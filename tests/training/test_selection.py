@@ -12,7 +12,6 @@ import pytest
 from cells.annotations import AnnotatedImage
 from cells.grey import AS_STORED
 from cells.instances import Candidates, Instances
-from cells.masks import drawn_at
 from cells.rle import to_rle
 from training import selection
 from training.selection import select
@@ -95,24 +94,3 @@ def test_of_equally_good_mask_thresholds_the_usual_one_is_chosen(monkeypatch):
 def test_the_table_has_a_row_for_each_true_type(found):
     assert found.table.index.tolist() == ["a", "b", "all"]
     assert found.table["images"].tolist() == [1, 1, 2]
-
-
-def test_drawing_at_another_threshold_moves_the_probabilities():
-    instances = Fake().candidates(np.zeros((*SIZE, 3), np.uint8), 0.2).instances
-    assert drawn_at(instances, 0.5) is instances
-    lower = drawn_at(instances, 0.45)
-    assert (lower.masks[0] >= 0.5).all()
-    np.testing.assert_allclose(drawn_at(instances, 0.6).masks[0], 0.47 / 1.2, atol=1e-6)
-
-
-@pytest.mark.parametrize("threshold", [0.3, 0.45, 0.55, 0.7])
-def test_drawing_keeps_probabilities_probabilities(threshold):
-    """Sure pixels stay within 0 to 1: prediction files hold them as whole numbers."""
-    limit = np.float32(threshold)
-    mask = np.array([[0, 0.1, np.nextafter(limit, np.float32(0)), limit, 0.9, 1]], np.float32)
-    instances = Fake().candidates(np.zeros((*SIZE, 3), np.uint8), 0.2).instances[:1]
-    (drawn,) = drawn_at(replace(instances, masks=[mask]), threshold).masks
-    assert drawn.dtype == np.float32
-    assert (drawn[0, 0], drawn[0, -1]) == (0, 1)
-    assert (np.diff(drawn[0]) > 0).all()
-    assert ((drawn >= 0.5) == (mask >= limit)).all()
