@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import tifffile
 
 from cells.readers.open_file import open_volume
-from cells.readers.volume import Window
+from cells.readers.tiff_metadata import pixel_size, square
+from cells.readers.volume import Window, array_reader, check_size
 from utils.script import InputError
 
 RNG = np.random.default_rng(0)
@@ -52,6 +54,66 @@ def test_ome(tmp_path, unit, factor):
     assert volume.channel_names == ("DAPI", "phase")
     assert volume.pixel_size == pytest.approx(0.5 * factor)
     np.testing.assert_array_equal(whole(volume, T=1, C=0), STACK[1, 0])
+
+
+@pytest.mark.parametrize(
+    ("unit", "micrometres"),
+    [
+        *(("nm", 0.001), ("um", 1), ("\u00b5m", 1), ("\u03bcm", 1), ("\\u00B5m", 1), ("micron", 1)),
+        *((" Microns ", 1), ("mm", 1000), ("cm", 10000), ("m", 1e6), ("pixel", None), ("", None)),
+    ],
+)
+def test_units_of_imagej(unit, micrometres):
+    tags = {name: SimpleNamespace(value=(4, 1)) for name in ("XResolution", "YResolution")}
+    tif = SimpleNamespace(
+        is_ome=False,
+        is_imagej=True,
+        imagej_metadata={"unit": unit},
+        pages=SimpleNamespace(first=SimpleNamespace(tags=tags)),
+    )
+    expected = None if micrometres is None else pytest.approx(micrometres / 4)
+    assert pixel_size(tif) == expected
+    for tag in ({}, {"XResolution": tags["XResolution"]}):
+        tif.pages.first.tags = tag
+        assert pixel_size(tif) is None
+    tif.pages.first.tags = dict.fromkeys(tags, SimpleNamespace(value=(0, 1)))
+    assert pixel_size(tif) is None
+
+
+def test_zeiss_says_metres():
+    tif = SimpleNamespace(is_ome=False, is_imagej=False, is_lsm=True)
+    tif.lsm_metadata = {"VoxelSizeX": 6.5e-7, "VoxelSizeY": 6.5e-7}
+    assert pixel_size(tif) == pytest.approx(0.65)
+    tif.lsm_metadata = {"VoxelSizeX": 6.5e-7}
+    assert pixel_size(tif) is None
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "expected"),
+    [
+        (0.5, 0.5, 0.5),
+        (1, 1.0099, 1.00494),
+        (1, 1.011, None),
+        (1, 0.989, None),
+        (1, 0, None),
+        (-1, -1, None),
+        (float("nan"), 1, None),
+        (float("inf"), float("inf"), None),
+    ],
+)
+def test_pixels_are_square_to_a_hundredth(x, y, expected):
+    assert square(x, y) == (expected if expected is None else pytest.approx(expected, rel=1e-5))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [(["a", " b "], ("a", "b")), (["a", ""], ()), (["a"], ()), (None, ()), (["a", "b", "c"], ())],
+)
+def test_channels_have_names_where_each_has_one(tmp_path, names, expected):
+    path = tmp_path / "a.tif"
+    metadata = {"axes": "CYX"} if names is None else {"axes": "CYX", "Labels": names}
+    tifffile.imwrite(path, STACK[0], imagej=True, metadata=metadata)
+    assert open_volume(path).channel_names == expected
 
 
 def test_a_bare_resolution_and_pixels_that_are_not_square_are_no_pixel_size(tmp_path):
@@ -132,11 +194,53 @@ def test_16_bit_alpha_is_dropped(tmp_path):
     np.testing.assert_array_equal(whole(volume), grey[:, :, 0])
 
 
+@pytest.mark.parametrize(
+    ("samples", "options"),
+    [
+        (2, {"planarconfig": "contig"}),
+        (3, {"planarconfig": "contig", "extrasamples": ["unspecified", "unassalpha"]}),
+        (2, {"planarconfig": "separate"}),
+    ],
+)
+def test_samples_that_are_no_colours_are_channels(tmp_path, samples, options):
+    path, data = tmp_path / "a.tif", STACK[:samples, 0]
+    if options["planarconfig"] == "contig":
+        data = np.moveaxis(data, 0, 2)
+    tifffile.imwrite(path, data, photometric="minisblack", **options)
+    volume = open_volume(path)
+    assert dict(volume.sizes) == {"C": 2} and not volume.colour
+    np.testing.assert_array_equal(whole(volume, C=1), STACK[1, 0])
+    np.testing.assert_array_equal(whole(volume), STACK[0, 0])
+
+
+def test_of_samples_beside_channels_the_first_is_read(tmp_path):
+    path = tmp_path / "a.tif"
+    data = np.moveaxis(STACK, 1, 3)  # [3, 90, 130, 2]
+    tifffile.imwrite(
+        path,
+        data,
+        photometric="minisblack",
+        planarconfig="contig",
+        metadata={"axes": "CYXS"},
+    )
+    volume = open_volume(path)
+    assert dict(volume.sizes) == {"C": 3}
+    np.testing.assert_array_equal(whole(volume, C=2), STACK[2, 0])
+
+
+def test_colours_for_print_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 8, 4), np.uint8), photometric="separated")
+    with pytest.raises(InputError, match="a.tif: colours for print"):
+        open_volume(tmp_path / "a.tif")
+
+
 def test_white_is_zero(tmp_path):
-    for name, data in (("a", STACK[0, 0]), ("b", STACK[0, 0] > 2000)):
+    signed = STACK[0, 0].astype(np.int16)
+    for name, data in (("a", STACK[0, 0]), ("b", STACK[0, 0] > 2000), ("c", signed)):
         tifffile.imwrite(tmp_path / f"{name}.tif", data, photometric="miniswhite")
     np.testing.assert_array_equal(whole(open_volume(tmp_path / "a.tif")), 65535 - STACK[0, 0])
     np.testing.assert_array_equal(whole(open_volume(tmp_path / "b.tif")), STACK[0, 0] <= 2000)
+    np.testing.assert_array_equal(whole(open_volume(tmp_path / "c.tif")), -signed)
 
 
 def test_several_images_of_one_kind_are_positions(tmp_path):
@@ -190,6 +294,87 @@ def test_damaged_strips_are_named_when_they_are_read(tmp_path):
         volume.read({}, Window(29, 31, 0, 130))
 
 
+@pytest.mark.parametrize(
+    ("options", "damaged", "whole_part", "message"),
+    [
+        ({"tile": (32, 48)}, 5, Window(0, 90, 0, 96), "row 32 and column 96"),
+        ({"rowsperstrip": 30, "planarconfig": "separate"}, 4, Window(0, 30, 0, 130), "row 30"),
+    ],
+)
+def test_only_segments_that_a_window_touches_are_read(
+    tmp_path, options, damaged, whole_part, message
+):
+    path = tmp_path / "a.tif"
+    apart = "planarconfig" in options
+    data = STACK[:, 0] if apart else STACK[0, 0]
+    colours = "rgb" if apart else "minisblack"
+    tifffile.imwrite(path, data, compression="zlib", photometric=colours, **options)
+    with tifffile.TiffFile(path) as tif:
+        offset = tif.pages[0].dataoffsets[damaged]
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 40] = bytes(40)
+    path.write_bytes(content)
+    volume = open_volume(path)
+    expected = np.moveaxis(data, 0, 2) if apart else data
+    np.testing.assert_array_equal(volume.read({}, whole_part), expected[whole_part.slices])
+    with pytest.raises(InputError, match=f"a.tif: damaged at {message}"):
+        whole(volume)
+
+
+def test_segments_that_a_file_leaves_out_are_zero(tmp_path):
+    path = tmp_path / "a.tif"
+    tiles = (np.full((32, 32), i, np.uint8) if i != 2 else None for i in range(1, 7))
+    tifffile.imwrite(path, tiles, shape=(60, 90), dtype=np.uint8, tile=(32, 32), compression="zlib")
+    expected = np.repeat(np.repeat([[1, 0, 3], [4, 5, 6]], 32, axis=0), 32, axis=1)[:60, :90]
+    np.testing.assert_array_equal(whole(open_volume(path)), expected)
+
+
+def test_few_segments_are_kept_and_the_last_ones(tmp_path, monkeypatch):
+    """As many bytes as three strips have; one of those is decoded again that was kept longest."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK[0, 0], compression="zlib", rowsperstrip=30)
+    monkeypatch.setattr("cells.readers.tiff_segments.CACHE_BYTES", 2 * 30 * 130 * 2)
+    decoded = []
+    original = tifffile.TiffPage.decode.func
+
+    def counting(page):
+        decode = original(page)
+
+        def decode_and_note(data, index, **options):
+            decoded.append(index)
+            return decode(data, index, **options)
+
+        return decode_and_note
+
+    monkeypatch.setattr(tifffile.TiffPage, "decode", property(counting))
+    volume = open_volume(path)
+    for row in (0, 30, 0, 60, 0, 30):
+        np.testing.assert_array_equal(
+            volume.read({}, Window(row, row + 9, 0, 7)), STACK[0, 0][row : row + 9, :7]
+        )
+    assert decoded == [0, 1, 2, 1]
+
+
+def test_an_array_is_read_as_its_axes_say():
+    array = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    window = Window(1, 3, 2, 4)
+    found = array_reader(array, "XSYC")({"C": 4}, window)
+    np.testing.assert_array_equal(found, array[:, :, 1:3, 4].transpose(2, 0, 1)[:, 2:4])
+    found = array_reader(array, "CYXT")({"C": 1}, window)
+    np.testing.assert_array_equal(found, array[1, 1:3, 2:4, 0])
+    assert found.flags.c_contiguous and not np.shares_memory(found, array)
+
+
+@pytest.mark.parametrize(("held", "most"), [(10, 2**28), (200_000, 400_000_000)])
+def test_a_file_of_some_bytes_holds_at_most_so_many(tmp_path, held, most):
+    """2000 times its size, and a quarter of a gigabyte in any case."""
+    path = tmp_path / "a.tif"
+    path.write_bytes(bytes(held))
+    check_size(path, (3, 4), most)
+    with pytest.raises(InputError, match=f"a.tif: .* promises 3 x 4 values, .* has {held} bytes"):
+        check_size(path, (3, 4), most + 1)
+
+
 def test_notes_of_macos(tmp_path):
     path = tmp_path / "._a.png"
     path.write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        ")
@@ -221,6 +406,26 @@ def test_damaged_png(tmp_path, change, capfd):
     with pytest.raises(InputError, match="a.png: damaged or cut off"):
         open_volume(path)
     assert capfd.readouterr().err == ""
+
+
+def test_what_stands_behind_the_end_of_a_png_does_not_matter(tmp_path):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), STACK[0, 0])
+    content = path.read_bytes()
+    path.write_bytes(content + b"more")
+    np.testing.assert_array_equal(whole(open_volume(path)), STACK[0, 0])
+    path.write_bytes(content[:-12])  # whole chunks, but no end
+    with pytest.raises(InputError, match=f"a.png: cut off at byte {len(content) - 12}"):
+        open_volume(path)
+    path.write_bytes(content[:-1])
+    with pytest.raises(InputError, match=f"a.png: damaged or cut off at byte {len(content) - 12}"):
+        open_volume(path)
+
+
+def test_a_picture_of_another_kind_than_its_suffix_says(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(cv2.imencode(".bmp", np.uint8(STACK[0, 0] // 16))[1].tobytes())
+    np.testing.assert_array_equal(whole(open_volume(path)), STACK[0, 0] // 16)
 
 
 def test_a_tile_that_is_larger_than_the_file_can_hold(tmp_path):

@@ -11,7 +11,7 @@ from mmcv import Config
 
 from cells.annotations import annotation_file, load_annotations
 from cells.grey import SARTORIUS, GreyRule
-from cells.images import read_image, training_rule
+from cells.images import read_image
 from training.statistics import describe_data
 from training.transforms import LoadCellImage
 
@@ -35,9 +35,3 @@ def test_training_images_keep_their_values_and_deep_ones_get_the_same(records, t
         np.testing.assert_array_equal(read_image(tmp_path / "deep.tif", rule), stored)
     given = describe_data(dict(inference) | {"grey": SARTORIUS.to_dict()}, records, names)
     assert GreyRule.from_dict(given["grey"]) == SARTORIUS
-
-
-def test_only_deep_images_make_the_usual_rule(tmp_path):
-    deep = np.random.default_rng(0).normal(3000, 300, (50, 60)).astype(np.uint16)
-    tifffile.imwrite(tmp_path / "a.tif", deep)
-    assert training_rule([tmp_path / "a.tif"]) == SARTORIUS
