@@ -132,6 +132,59 @@ def test_one_line_tells_what_to_install(tmp_path, suffix, package, monkeypatch):
         open_volume(tmp_path / f"a{suffix}")
 
 
+class Image:
+    """One image of Leica's package."""
+
+    def __init__(self, array: np.ndarray, dims: str, step: float = 0.0) -> None:
+        self.array, self.dtype, self.dims = array, array.dtype, tuple(dims)
+        self.sizes = dict(zip(dims, array.shape, strict=True))
+        self.coords = {axis: step * np.arange(self.sizes[axis]) for axis in "XY"} if step else {}
+
+    def asarray(self, out):
+        return self.array
+
+
+def open_lif(tmp_path, monkeypatch, images: list[Image]):
+    package = ModuleType("liffile")
+    package.LifFile = lambda path: SimpleNamespace(images=images, close=lambda: None)
+    monkeypatch.setitem(sys.modules, "liffile", package)
+    path = tmp_path / "a.lif"
+    path.write_bytes(b"something")
+    return open_volume(path)
+
+
+def test_the_largest_image_of_lif_and_those_like_it(tmp_path, monkeypatch):
+    """The package's interface only."""
+    small = Image(STACK[0, 0], "YX", 1e-6)
+    first, second = (Image(STACK[t], "CYX", 5e-7) for t in (1, 2))
+    other_type = Image(STACK[1].astype(np.float32), "CYX", 5e-7)
+    volume = open_lif(tmp_path, monkeypatch, [small, first, second, other_type])
+    assert dict(volume.sizes) == {"P": 2, "C": 2}
+    assert (volume.left_out, volume.channel_names) == (2, ())
+    assert volume.pixel_size == pytest.approx(0.5)
+    for position, stored in enumerate(STACK[1:]):
+        found = volume.read({"P": position, "C": 1}, WINDOW)
+        np.testing.assert_array_equal(found, stored[1][WINDOW.slices])
+    volume = open_lif(tmp_path, monkeypatch, [small])
+    assert (dict(volume.sizes), volume.left_out, volume.pixel_size) == ({}, 0, pytest.approx(1))
+    assert open_lif(tmp_path, monkeypatch, [Image(STACK[0, 0], "YX")]).pixel_size is None
+
+
+@pytest.mark.parametrize(("samples", "colour"), [(1, False), (2, False), (3, True), (4, True)])
+def test_samples_of_a_pixel(tmp_path, monkeypatch, samples, colour):
+    """Three are colours, a fourth is alpha; of two, the first is read."""
+    array = np.random.default_rng(1).integers(0, 255, (40, 50, samples), np.uint8)
+    volume = open_lif(tmp_path, monkeypatch, [Image(array, "YXS")])
+    assert (volume.colour, dict(volume.sizes), volume.dtype) == (colour, {}, np.uint8)
+    expected = array[WINDOW.slices][:, :, :3] if colour else array[WINDOW.slices][:, :, 0]
+    np.testing.assert_array_equal(volume.read({}, WINDOW), expected)
+
+
+def test_axes_without_an_image(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="a.lif: axes P X T are not those of an image"):
+        open_lif(tmp_path, monkeypatch, [Image(STACK[0, 0], "XT", 0.0)])
+
+
 def test_frames_of_nd2(tmp_path, monkeypatch):
     """The package's interface only: nobody but Nikon's program writes such files."""
     names = [SimpleNamespace(channel=SimpleNamespace(name=name)) for name in ("DAPI", "phase")]

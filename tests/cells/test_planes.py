@@ -8,6 +8,7 @@ import tifffile
 
 from cells.images import ImageOptions, ImageSource, find_planes, open_image, read_image
 from cells.planes import PlaneChoice
+from cells.projections import _sharpness
 from utils.script import InputError
 
 RNG = np.random.default_rng(0)
@@ -90,6 +91,56 @@ def test_mean_and_focus(tmp_path):
     np.testing.assert_array_equal(focus.read_window(0, 64, 0, 64)[:, :, 0], planes[1])
     (mean,) = images(tmp_path / "a.tif", z="mean")
     np.testing.assert_allclose(mean.read_window(0, 64, 0, 64)[:, :, 0], planes.mean(axis=0))
+
+
+def squares_and_blur() -> tuple[np.ndarray, np.ndarray]:
+    sharp = np.zeros((64, 64), np.float32)
+    sharp[20:30, 20:30] = 100
+    return sharp, sum(np.roll(sharp, (y, x), (0, 1)) for y in range(7) for x in range(7)) / 49
+
+
+def test_the_sharpest_plane_of_the_channel_that_is_looked_at(tmp_path):
+    sharp, blurred = squares_and_blur()
+    planes = np.array([[sharp, blurred], [blurred, 5 * blurred], [blurred, 0.1 * sharp]])
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, planes, imagej=True, metadata={"axes": "ZCYX"})
+    for channel, z in (("0", 0), ("1", 2)):
+        (image,) = images(path, z="focus", channel=channel)
+        np.testing.assert_array_equal(image.read_window(0, 64, 0, 64), np.moveaxis(planes[z], 0, 2))
+
+
+def test_sharpness_is_that_of_finite_values_in_the_middle(tmp_path, monkeypatch):
+    monkeypatch.setattr("cells.projections.FOCUS_SIDE", 48)
+    sharp, blurred = squares_and_blur()
+    border = blurred.copy()
+    border[:7, ::2] = 1000  # sharper, but not in the middle
+    flat = np.full_like(sharp, 7)
+    bad = blurred.copy()
+    bad[40, 40], bad[41, 45], bad[50, 45] = np.inf, -np.inf, np.nan
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.array([border, sharp, flat]), imagej=True, metadata={"axes": "ZYX"})
+    (image,) = images(path, z="focus")
+    np.testing.assert_array_equal(image.read_window(0, 64, 0, 64)[:, :, 0], sharp)
+    assert _sharpness(flat) == 0
+    assert 0 < _sharpness(blurred) < _sharpness(sharp)
+    assert _sharpness(3 * sharp + 9) == pytest.approx(_sharpness(sharp), rel=1e-3)
+    assert _sharpness(np.dstack([sharp] * 3)) == pytest.approx(_sharpness(sharp))
+    assert np.isfinite(_sharpness(bad))
+
+
+def test_brightest_values_and_means_of_planes_with_gaps(tmp_path):
+    planes = STACK[:, 0, 0].astype(np.float32)
+    planes[0, 3, 4] = planes[2, 3, 4] = planes[:, 5, 6] = np.nan
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, planes, imagej=True, metadata={"axes": "ZYX"})
+    (image,) = images(path, z="max")
+    highest = image.read_window(0, 40, 0, 50)[:, :, 0]
+    np.testing.assert_array_equal(highest[0], planes[:, 0].max(axis=0))
+    assert highest[3, 4] == max(planes[1, 3, 4], planes[3, 3, 4]) and np.isnan(highest[5, 6])
+    (image,) = images(path, z="mean")
+    mean = image.read_window(0, 40, 0, 50)[:, :, 0]
+    assert mean.dtype == np.float32 and np.isnan(mean[3, 4])
+    np.testing.assert_allclose(mean[0], planes[:, 0].mean(axis=0), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

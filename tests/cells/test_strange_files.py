@@ -98,6 +98,17 @@ def test_numbers_of_colours_are_looked_up(tmp_path):
     assert not read_image(path)[:, :, 1:].any()
 
 
+def test_tables_of_colours_of_8_bits(tmp_path):
+    """Which some programs write instead of 16; a table that runs up and down is one of colours."""
+    path, colours = tmp_path / "a.tif", np.zeros((256, 3), int)
+    colours[1], colours[2], colours[3] = (200, 10, 0), (0, 255, 3), (0, 0, 100)
+    values = RNG.integers(0, 4, (20, 30)).astype(np.uint8)
+    write_palette(path, values, colours)
+    np.testing.assert_array_equal(read_image(path), colours[values][:, :, ::-1])
+    write_palette(path, values, colours * 257)
+    np.testing.assert_array_equal(read_image(path), colours[values][:, :, ::-1])
+
+
 @pytest.mark.parametrize("program", ["any", "imagej"])
 def test_colours_for_looking_at_intensities_are_not(tmp_path, program):
     path, green = tmp_path / "a.tif", np.zeros((256, 3), int)
