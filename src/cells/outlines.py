@@ -58,14 +58,13 @@ def _corners(mask: np.ndarray) -> tuple[list[tuple[int, int]], list[int], list[i
     turning = upper_left ^ upper_right ^ lower_left ^ lower_right
     y, x = np.nonzero(turning | touching)
     copies = 1 + touching[y, x]
-    first = np.repeat(np.cumsum(copies) - copies, copies)
     y, x = np.repeat(y, copies), np.repeat(x, copies)
-    copy = np.arange(len(y)) - first  # 0 goes to the left, 1 to the right
+    number = np.arange(len(y))  # of two at a point, the first one goes to the left
     # The pixel on the upper right has its corner's pieces to the right and upwards.
-    order = np.lexsort((np.where(upper_right[y, x], -copy, copy), y, x))
+    order = np.lexsort((np.where(upper_right[y, x], -number, number), y, x))
     down = np.empty(len(y), np.int64)
     down[order[0::2]], down[order[1::2]] = order[1::2], order[0::2]
-    across = np.arange(len(y)) ^ 1
+    across = number ^ 1
     points = list(zip(x.tolist(), y.tolist(), strict=True))
     return points, across.tolist(), down.tolist(), lower_right[y, x].tolist()
 

@@ -168,6 +168,7 @@ def test_values_that_cannot_be(coco, key, name, value):
 def test_whole_numbers_may_be_written_with_a_point(coco):
     found = coco(lambda c: c["images"][0].update(width=30.0, height=20.0))
     assert found.images[0].image_size == (20, 30)
+    assert [type(side) for side in found.images[0].image_size] == [int, int]
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "x" * 5000, "."])

@@ -94,6 +94,19 @@ def test_contrast_is_stretched_at_most_fourfold(low, high, expected):
     assert stretched[9, 9, 0] == pytest.approx(expected, abs=1)
 
 
+def test_grey_values_between_are_stretched_evenly():
+    image = np.repeat(np.array([[100, 125, 150, 200]] * 4, np.uint8)[:, :, None], 3, axis=2)
+    assert stretch_contrast(image)[0, :3, 1].tolist() == [0, 63, 127]
+
+
+def test_a_share_of_the_pixels_of_a_large_image_is_enough():
+    """Every third one in either direction of an image of nine million values."""
+    image = np.full((1500, 2000, 3), 100, np.uint8)
+    image[::3, ::3] = np.where(np.arange(667)[:, None] < 300, 100, 200)
+    image[1, 1] = 0
+    assert stretch_contrast(image)[[0, 0], [0, 1999]].tolist() == [[0] * 3, [0] * 3]
+
+
 def test_outliers_do_not_decide_on_the_contrast():
     image = np.full((100, 100, 3), 100, np.uint8)
     image[50:] = 200
@@ -103,6 +116,6 @@ def test_outliers_do_not_decide_on_the_contrast():
 
 def test_neighbouring_colours():
     assert distinct_colors(0) == []
-    assert distinct_colors(2) == [(63, 63, 255), (255, 74, 0)]
+    assert distinct_colors(3) == [(63, 63, 255), (255, 74, 0), (63, 255, 175)]
     hues = np.array(distinct_colors(12), int)
     assert np.abs(np.diff(hues, axis=0)).sum(axis=1).min() > 150

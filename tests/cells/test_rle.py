@@ -10,7 +10,7 @@ from helpers import DATA, full_frames, squares
 from pycocotools import mask as coco_mask
 
 from cells.masks import paste
-from cells.rle import encode, foreground_pixels, rle_areas, rle_iou, to_rle, to_rles
+from cells.rle import encode, foreground_pixels, rle_areas, rle_crop, rle_iou, to_rle, to_rles
 
 
 def test_iou_of_shifted_squares():
@@ -105,6 +105,20 @@ def test_foreground_pixels_equal_decoding(shape):
     for i, mask in enumerate(masks):
         np.testing.assert_array_equal(pixels[owner == i], np.flatnonzero(mask.ravel(order="F")))
     assert len(foreground_pixels([])[0]) == 0
+
+
+def test_tight_crops_of_run_lengths():
+    frame = np.zeros((9, 12), bool)
+    frame[2:5, 3:7] = np.eye(3, 4, dtype=bool)
+    crop = rle_crop(encode(frame))
+    assert crop.offset == (3, 2)
+    np.testing.assert_array_equal(crop.mask, np.eye(3, dtype=bool))
+    frame[8, 11] = True
+    crop = rle_crop(encode(frame))
+    np.testing.assert_array_equal(paste(*crop, frame.shape), frame)
+    assert crop.mask.shape == (7, 9)
+    nothing = rle_crop(encode(np.zeros((9, 12), bool)))
+    assert (nothing.mask.shape, nothing.mask.dtype, nothing.offset) == ((0, 0), bool, (0, 0))
 
 
 @pytest.mark.parametrize(
