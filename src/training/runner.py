@@ -174,24 +174,19 @@ def build_runner(
 
     `run` is what `describe_run` says of this one; a checkpoint of another one is not resumed.
     """
-    rank = dist.get_rank() if dist.is_initialized() else 0
     model_config = config.model.to_dict()
     set_num_classes(model_config, len(class_names))
     if from_scratch or load_from or resume:
         forget_pretrained(model_config)
     seed_everything(0, config.seed)
-    model = build_model(deepcopy(model_config))
-    initialise(model)
+    detector = build_model(deepcopy(model_config))
+    initialise(detector)
     about = {"run": dict(run or {})}
     if load_from and not resume:  # which has gone on from it
-        for line in start_from(model, load_from, class_names):
-            logger.info(line)
-        if licence := licence_of(load_from):
-            about["licence"] = licence
-            logger.info("licence of %s and of what is trained from it: %s", load_from, licence)
-    model = TrainingModel(model.to(device), device, dtype)
+        about |= _start_from(detector, load_from, class_names, logger)
+    model = TrainingModel(detector.to(device), device, dtype)
     groups = parameter_groups(model, config.optimizer.get("weight_decay", 0.0))
-    average = AverageHook(model.detector, config.average_decay)
+    average = AverageHook(detector, config.average_decay)
     runner = CellRunner(
         model,
         optimizer=build_from_cfg(dict(config.optimizer), OPTIMIZERS, dict(params=groups)),
@@ -204,20 +199,41 @@ def build_runner(
     )
     runner.timestamp = "train"
     live = config.live_norm_from_scratch if from_scratch else config.live_norm
+    _register_hooks(runner, config, live, validation)
+    if resume:
+        runner.resume(resume)
+    return runner
+
+
+def _start_from(
+    detector: nn.Module, path: str, class_names: tuple[str, ...], logger: logging.Logger
+) -> dict[str, str]:
+    """Take a checkpoint's weights; returns what a training from it inherits: its licence."""
+    for line in start_from(detector, path, class_names):
+        logger.info(line)
+    licence = licence_of(path)
+    if not licence:
+        return {}
+    logger.info("licence of %s and of what is trained from it: %s", path, licence)
+    return {"licence": licence}
+
+
+def _register_hooks(
+    runner: CellRunner, config: Config, live_norm: float, validation: list[AnnotatedImage]
+) -> None:
+    """Everything that happens around the iterations."""
+    rank = dist.get_rank() if dist.is_initialized() else 0
     runner.register_hook(SeedHook(config.seed, rank), priority="HIGHEST")
-    runner.register_hook(NormHook(round(live * config.max_iters)))
+    runner.register_hook(NormHook(round(live_norm * config.max_iters)))
     log_hooks = [dict(type="TextLoggerHook"), dict(type="TensorboardLoggerHook")]
     runner.register_training_hooks(
         lr_config=config.lr_config,
         optimizer_config=OptimizerHook(grad_clip=config.grad_clip),
         log_config=dict(interval=config.log_interval, hooks=log_hooks),
     )
-    runner.register_hook(average)
+    runner.register_hook(runner.average)
     runner.register_hook(CompetitionHook(validation, config.eval_interval), priority="LOW")
     # last: it then keeps the best score of an evaluation in the same iteration
     runner.register_hook(
         CheckpointHook(config.checkpoint_interval, config.eval_interval), priority="VERY_LOW"
     )
-    if resume:
-        runner.resume(resume)
-    return runner
