@@ -22,7 +22,8 @@ from network.merging import PostProcessing
 from network.rescaling import at_training_scale
 from network.scale import cell_diameters, training_field
 from network.scale_check import scale_warning
-from network.seams import TileCells, join_tiles
+from network.seam_views import TileCells
+from network.seams import join_tiles
 from network.tiles import Tile, by_tile, moved, tile_grid
 from utils.stages import StageTimer, process
 

@@ -12,18 +12,9 @@ from cells.instances import Candidates, Instances
 from cells.masks import paste
 from cells.readers.volume import Window
 from network.merging import mask_nms
-from network.seams import (
-    BIN,
-    REACH,
-    SLIVER,
-    TileCells,
-    _continued,
-    _distinct,
-    _grow,
-    _iou,
-    _seen_alone,
-    join_tiles,
-)
+from network.placed_masks import placed_iou
+from network.seam_views import REACH, TileCells, _continued, _grow, _seen_alone
+from network.seams import BIN, SLIVER, _distinct, join_tiles
 from network.tiles import tile_grid
 
 SIZE = (40, 100)  # two tiles side by side, that meet at x = 50
@@ -273,7 +264,9 @@ def test_iou_equals_that_of_whole_frames():
             places.append(Window(int(y), int(y + height), int(x), int(x + width)))
             frames.append(paste(mask, (x, y), (30, 30)))
         shared, joined = (frames[0] & frames[1]).sum(), (frames[0] | frames[1]).sum()
-        found = [_iou(masks[0], places[0], masks[1], places[1], smaller=s) for s in (False, True)]
+        found = [
+            placed_iou(masks[0], places[0], masks[1], places[1], smaller=s) for s in (False, True)
+        ]
         assert found[0] == pytest.approx(shared / max(joined, 1))
         least = min(frame.sum() for frame in frames)
         assert found[1] == pytest.approx(shared / max(least, 1))

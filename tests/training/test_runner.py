@@ -208,7 +208,7 @@ def test_batches_are_unpacked():
         "img_metas": DataContainer([metas], cpu_only=True),
     }
     found = model.train_step(batch, None)
-    assert (found["num_samples"], float(found["loss"])) == (2, 1.5)
+    assert (found["num_samples"], found["loss"].item()) == (2, 1.5)
     assert found["log_vars"] == {"loss_a": 1, "loss_b": 0.5}
     assert detector.data["img"].is_contiguous(memory_format=torch.channels_last)
     assert detector.data["img_metas"] is metas
