@@ -13,6 +13,7 @@ from cells.drawing import (
     enlarge,
     legend,
     stretch_contrast,
+    zoom_of,
 )
 from cells.instances import Instances
 
@@ -42,13 +43,59 @@ def test_a_cell_has_an_outline_and_a_translucent_inside():
     assert not (picture == 255).all(axis=2).any()
 
 
+def test_the_image_shows_through_a_cell():
+    image = np.full((40, 50, 3), 100, np.uint8)
+    image[:, 20:] = 230
+    picture = draw_instances(image, one_square(), show_scores=False)
+    colour = np.array(distinct_colors(1)[0])
+    assert picture[160, 140].tolist() == pytest.approx((0.25 * colour).tolist(), abs=1)
+    assert picture[160, 180].tolist() == pytest.approx((0.75 * 255 + 0.25 * colour), abs=2)
+    assert picture[20, 20].tolist() == [0] * 3 and picture[20, 300].min() >= 254
+
+
+def test_cells_over_each_other():
+    """Fills mix, and all outlines are over all fills."""
+    both = one_square()[np.array([0, 0])]
+    both.offsets[1] = 18, 18
+    picture = draw_instances(FLAT, both, show_scores=False)
+    first, second = (np.array(colour) for colour in distinct_colors(2))
+    mixed = 0.75 * (0.25 * first) + 0.25 * second
+    np.testing.assert_allclose(picture[200, 200], mixed, atol=2)
+    assert picture[239, 180].tolist() == first.tolist()  # its lower edge, within the second
+    assert picture[200, 144].tolist() == second.tolist()
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "expected"),
+    [
+        *(((40, 50), 8, 8), ((40, 50), 16, 16), ((500, 600), 8, 2), ((999, 1200), 8, 2)),
+        *(((1000, 1200), 8, 1), ((400, 300), 8, 4), ((300, 2000), 8, 2), ((300, 5001), 8, 1)),
+    ],
+)
+def test_by_how_much_small_images_are_enlarged(size, most, expected):
+    """To a short side of 1000 pixels, as far as the long one stays within 5000."""
+    assert zoom_of(size, most) == expected
+
+
 def test_a_score_is_written_in_the_middle_of_its_cell():
     picture = draw_instances(FLAT, one_square())
     ys, xs = np.nonzero((picture > 200).all(axis=2))
     assert abs(xs.mean() - 160) < 4 and abs(ys.mean() - 160) < 4
     assert 12 <= np.ptp(ys) <= 18  # 16 pixels high
-    larger = draw_instances(FLAT, one_square()[:0])
-    assert not larger.any()
+    nothing = draw_instances(FLAT, one_square()[:0])
+    assert not nothing.any()
+
+
+@pytest.mark.parametrize(("side", "height"), [(1, 8), (3, 12), (20, 16)])
+def test_a_score_is_as_high_as_half_its_cell(side, height):
+    """Within 8 to 16 pixels."""
+    square = one_square()
+    square.masks[0] = np.ones((side, side), np.float32)
+    written = draw_instances(FLAT, square)
+    ys, xs = np.nonzero((written != draw_instances(FLAT, square, show_scores=False)).any(axis=2))
+    assert abs(np.ptp(ys) - height) <= 3  # with a black edge
+    middle = 80 + 8 * side / 2
+    assert abs(ys.mean() - middle) <= 5 and abs(xs.mean() - middle) <= 5
 
 
 def test_large_images_are_not_enlarged():
@@ -73,6 +120,13 @@ def test_groups_and_their_legend():
     strip = picture[40 * zoom :]
     first, second = (np.nonzero((strip == c).all(axis=2))[1].mean() for c in (red, blue))
     assert 8 < second < first
+
+
+def test_a_mask_without_pixels_is_counted_and_not_drawn():
+    nothing = np.zeros((0, 0), bool)
+    picture = draw_groups(FLAT, "", [("missed", (0, 0, 255), [(nothing, (0, 0))])])
+    assert not picture[:-LEGEND_HEIGHT].any()
+    assert picture[-LEGEND_HEIGHT:].any()
 
 
 def test_a_legend_starts_with_a_white_title():

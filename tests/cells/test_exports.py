@@ -15,6 +15,7 @@ import tifffile
 from pycocotools import mask as coco_mask
 
 from cells.annotations import load_annotations
+from cells.exports import labels
 from cells.exports.formats import FORMATS
 from cells.exports.kaggle import join_submissions
 from cells.exports.segmented import SegmentedImage
@@ -84,10 +85,24 @@ def test_label_images(tmp_path):
     segmented = scene()
     expected = label_image(segmented.instances)
     assert set(np.unique(expected)) == {0, 1, 2, 3, 4}  # the fifth is hidden
-    labels = tifffile.imread(write(tmp_path, "labels", segmented))
-    masks = cv2.imread(str(write(tmp_path, "masks", segmented)), cv2.IMREAD_UNCHANGED)
-    assert labels.dtype == masks.dtype == np.uint16
-    assert (labels == expected).all() and (masks == expected).all()
+    tiff = tifffile.imread(write(tmp_path, "labels", segmented))
+    png = cv2.imread(str(write(tmp_path, "masks", segmented)), cv2.IMREAD_UNCHANGED)
+    assert tiff.dtype == png.dtype == np.uint16
+    assert (tiff == expected).all() and (png == expected).all()
+
+
+@pytest.mark.parametrize(("most", "enough"), [(5, True), (4, False)])
+def test_more_cells_than_16_bits_can_number(tmp_path, monkeypatch, most, enough):
+    segmented = scene()
+    monkeypatch.setattr(labels, "MOST", most)
+    tiff = tifffile.imread(write(tmp_path, "labels", segmented))
+    assert tiff.dtype == (np.uint16 if enough else np.uint32)
+    assert (tiff == label_image(segmented.instances)).all()
+    if enough:
+        write(tmp_path, "masks", segmented)
+    else:
+        with pytest.raises(InputError, match="5 cells do not fit .* --save labels"):
+            write(tmp_path, "masks", segmented)
 
 
 def test_rois_enclose_the_areas_of_the_labels(tmp_path):
@@ -100,7 +115,11 @@ def test_rois_enclose_the_areas_of_the_labels(tmp_path):
         rings = [np.asarray(ring) for ring in roi.coordinates(multi=True)]
         assert sum(map(signed_area, rings)) == areas[label]
         y, x = np.nonzero(label_image(segmented.instances) == label)
-        assert (roi.left, roi.top) == (x.min(), y.min())
+        corners = np.concatenate(rings)
+        assert corners.min(axis=0).tolist() == [x.min(), y.min()] == [roi.left, roi.top]
+        assert corners.max(axis=0).tolist() == [x.max() + 1, y.max() + 1]
+        if len(rings) > 1:  # the box of a composite ROI
+            assert (roi.right, roi.bottom) == (x.max() + 1, y.max() + 1)
     assert rois[0].name == "0001-round-0.90"
     assert len(rois[1].coordinates(multi=True)) == 2  # the disc cuts the bar in two
     assert len(rois[2].coordinates(multi=True)) == 3  # two pieces, which touch, and a hole
@@ -128,6 +147,10 @@ def test_geojson_is_what_qupath_reads(tmp_path):
     assert first["classification"]["name"] == "round"
     assert first["measurements"]["score"] == pytest.approx(0.9)
     assert first["measurements"]["mean_intensity"] == 50
+    colours = [f["properties"]["classification"]["color"] for f in content["features"]]
+    assert colours[0] == colours[2] == [255, 63, 63]  # red, green, blue
+    assert colours[1] == colours[3] == [0, 74, 255]
+    assert "label" not in first["measurements"] and "class" not in first["measurements"]
 
 
 def test_measurements(tmp_path):
@@ -156,6 +179,27 @@ def test_coco_names_the_image_file(tmp_path):
     masks = [coco_mask.decode(rle) for rle in image.rles]
     assert masks[1].sum() == 5 * 45  # overlaps stay
     assert masks[2].sum() == 49 - 4 + 15
+
+
+def test_rows_of_coco(tmp_path):
+    frame = np.zeros(SIZE, np.uint8)
+    frame[10:14, 30:36] = 1
+    frame[10, 30] = 0
+    content = json.loads(write(tmp_path, "coco", scene([frame, frame])).read_text())
+    (image,) = content["images"]
+    assert image == {"id": "plate_a", "file_name": "plate/a.png", "width": 60, "height": 40}
+    assert content["categories"] == [{"id": 1, "name": "round"}, {"id": 2, "name": "long"}]
+    for number, row in enumerate(content["annotations"], start=1):
+        del row["segmentation"]
+        assert row == {
+            "id": number,
+            "image_id": "plate_a",
+            "category_id": number,
+            "bbox": [29, 9, 6, 4],  # the one of the instance, which `scene` moves
+            "area": 23,
+            "iscrowd": 0,
+            "score": pytest.approx((0.9, 0.5)[number - 1]),
+        }
 
 
 def test_kaggle_rows_cover_each_pixel_once(tmp_path):

@@ -31,6 +31,7 @@ DRAWN = [
     "...........d",
 ]
 SIZE = (5, 12)
+SQUARE = [(0, 0), (3, 0), (3, 3), (0, 3)]
 CLASSES = {"a": "round", "b": "long", "c": "round", "d": "long"}
 
 
@@ -127,6 +128,31 @@ def test_a_pixel_belongs_to_an_outline_that_encloses_its_centre():
     ]
     beyond = np.array([(-3.0, -3.0), (30.0, -3.0), (30.0, 2.0), (-3.0, 2.0)])
     assert fill([[beyond]], SIZE).mask.shape == (2, 12)
+
+
+def test_what_lies_beyond_the_image_changes_nothing_in_it():
+    rng = np.random.default_rng(0)
+    there = 0
+    for _ in range(100):
+        ring = rng.uniform((-8, -8), (20, 13), (rng.integers(3, 12), 2))
+        wide = fill([[ring + (20, 20)]], (45, 52))
+        expected = paste(wide.mask, wide.offset, (45, 52))[20:25, 20:32]
+        if expected.any():
+            there += 1
+            assert rows(fill([[ring]], SIZE)) == expected.astype(int).tolist()
+    assert there > 50
+
+
+def test_pieces_are_joined_and_rings_within_are_holes():
+    """A piece that covers the hole of another fills it; a hole of its own does not."""
+    outer, inner = (np.array(corners) for corners in (SQUARE, np.array(SQUARE) / 3 + 1))
+    closed = np.vstack([outer, outer[:1]])
+    for ring in (outer, closed):
+        assert fill([[ring, inner]], SIZE).mask.sum() == 9 - 1
+    assert fill([[outer, inner], [inner]], SIZE).mask.sum() == 9
+    assert fill([[outer], [outer + (6, 0)]], SIZE).mask.shape == (3, 9)
+    with pytest.raises(ValueError, match="no outline"):
+        fill([], SIZE)
 
 
 @pytest.mark.parametrize(
