@@ -43,6 +43,8 @@ def test_best_confidence_of_each_class():
     precision, recall = precision_and_recall(curves)
     assert precision[0] == pytest.approx(2 / 3)
     assert recall[0] == 1
+    assert CONFIDENCES[45] == 0.5  # finds one of the two, and nothing else
+    assert (precision[45], recall[45]) == (1, 0.5)
     assert recall[-1] == 0
     assert np.isnan(precision[-1])
 

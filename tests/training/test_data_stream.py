@@ -8,7 +8,7 @@ from helpers import ROOT
 
 from cells.annotations import load_annotations
 from training.config import load_config, training_pipeline
-from training.dataset import CellDataset, EndlessSampler
+from training.dataset import CellDataset, EndlessSampler, build_loader
 from training.transforms import LoadCellAnnotations, LoadCellImage, RandomIntensity, RandomWarp
 from utils.device import seed_everything
 
@@ -180,3 +180,21 @@ def test_stream_resumes_and_is_shared_among_processes():
     ranks = [take(EndlessSampler(7, 2, 1, 0, rank, 2), 20) for rank in (0, 1)]
     together = [sample for i in range(0, 20, 2) for rank in ranks for sample in rank[i : i + 2]]
     assert together == whole
+
+
+def test_batches_are_those_of_the_stream(records):
+    """From its start in one process, unless told otherwise; workers stay for the next ones."""
+    pipeline = [dict(type="LoadCellImage"), dict(type="Collect", keys=["img"], meta_keys=[])]
+    options = dict(batch_size=2, workers=0, seed=5)
+    loader = build_loader(records, pipeline, **options)
+    assert len(loader.dataset) == len(records)
+    order = take(EndlessSampler(len(records), 2, 5, 0, 0, 1), 4)
+    assert take(loader.sampler, 4) == order
+    batch = next(iter(loader))["img"]
+    expected = [loader.dataset[key]["img"] for key in order[:2]]
+    np.testing.assert_array_equal(batch, expected)
+    later = build_loader(records, pipeline, **options, start_iter=3, rank=1, world_size=2)
+    expected = take(EndlessSampler(len(records), 2, 5, 3, 1, 2), 4)
+    assert take(later.sampler, 4) == expected
+    assert not loader.persistent_workers
+    assert build_loader(records, pipeline, **options | {"workers": 1}).persistent_workers

@@ -117,6 +117,14 @@ def test_mask_targets_are_samples_at_the_centres_of_a_grid():
     assert 0.1 < binary.mean() < 0.9
 
 
+def test_a_sample_between_a_cell_and_nothing_is_foreground():
+    masks = CropMasks([np.ones((4, 4), np.uint8)], np.array([[10, 8]]), HEIGHT, WIDTH)
+    box, inds = np.array([[9.5, 8, 14.5, 12]], np.float32), np.array([0])
+    soft = masks.crop_and_resize(box, (4, 5), inds, binarize=False).to_ndarray()
+    assert soft[0].tolist() == [[0.5, 1, 1, 1, 0.5]] * 4
+    assert masks.crop_and_resize(box, (4, 5), inds).to_ndarray().all()
+
+
 def test_samples_at_points():
     masks = blobs(4)
     inds = np.random.default_rng(1).permutation(12)[:7]
@@ -146,6 +154,7 @@ def test_resizing_maps_edges_to_edges():
 
 def test_translating(square):
     assert square.translate((40, 60), 5).get_bboxes().tolist() == [[15, 5, 23, 13]]
+    assert square.translate((40, 60), -15).get_bboxes().tolist() == [[0, 5, 3, 13]]
     found = square.translate((50, 60), 5, "vertical")
     assert found.get_bboxes().tolist() == [[10, 10, 18, 18]]
     assert (found.height, found.width) == (50, 60)
