@@ -85,8 +85,8 @@ def _choose(
         if name in best.index:
             confidence[name] = float(best.loc[name, "best threshold"])
     thresholds = np.array([confidence.get(name, confidence["default"]) for name in class_names])
+    # those of classes that decide about an image are among them
     columns = np.searchsorted(CONFIDENCES, thresholds.astype(np.float32))
-    columns = columns.clip(max=len(CONFIDENCES) - 1)
     scores = np.array([curve.ap[columns[curve.deciding_class]] for curve in curves])
     types = [dominant_class(record.labels) if len(record.labels) else -1 for record in records]
     groups = {name: np.equal(types, label) for label, name in enumerate(class_names)}

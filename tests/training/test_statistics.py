@@ -59,9 +59,10 @@ def test_values_are_rounded_to_thousandths(tmp_path):
 @pytest.mark.parametrize(("count", "step"), [(3, 1), (7, 1), (8, 2), (11, 2), (12, 3)])
 def test_of_many_images_evenly_spaced_ones_are_read(tmp_path, monkeypatch, count, step):
     monkeypatch.setattr(statistics, "SAMPLE", 4)
-    records = [image(tmp_path / f"{i}.png", (i, i, i)) for i in range(count)]
+    values = [i * i for i in range(count)]
+    records = [image(tmp_path / f"{value}.png", [value] * 3) for value in values]
     mean, _ = grey_statistics(records, AS_STORED)
-    assert mean[0] == pytest.approx(np.mean(range(0, count, step)), abs=1e-3)
+    assert mean[0] == pytest.approx(np.mean(values[::step]), abs=1e-3)
 
 
 def test_grey_values_that_are_given_stay(tmp_path):

@@ -17,7 +17,13 @@ GOOD = {"meta": META, "weights": {"a": torch.ones(2)}, "optimizer": {}}
 
 def test_a_good_one():
     check_training_state(GOOD, "x.pth")
-    check_training_state({**GOOD, "meta": {**META, "hook_msgs": {}}}, "x.pth")
+    for best in (
+        {},
+        {**BEST, "best_score": 0.0},
+        {**BEST, "best_score": 1.0},
+        {**BEST, "best_score": -1},
+    ):
+        check_training_state({**GOOD, "meta": {**META, "hook_msgs": best}}, "x.pth")
 
 
 @pytest.mark.parametrize(
@@ -33,7 +39,7 @@ def test_a_best_checkpoint_elsewhere_is_not_deleted(name):
 @pytest.mark.parametrize(
     "meta",
     [{"iter": -1}, {"iter": "10"}, {"iter": True}, {"run": []}, {"hook_msgs": None}]
-    + [{"hook_msgs": {"best_score": score}} for score in (float("nan"), "1", 7)],
+    + [{"hook_msgs": {"best_score": score}} for score in (float("nan"), "1", 1.01, -1.01)],
 )
 def test_impossible_progress(meta):
     with pytest.raises(InputError, match="damaged"):

@@ -17,7 +17,7 @@ from cells.masks import binary_crops, label_image
 from utils.files import atomic_path
 from utils.script import InputError
 
-MOST = 2**16 - 1  # instances that 16 bits can number
+MOST = np.iinfo(np.uint16).max  # instances that 16 bits can number
 # Larger images are written as tiles, one in memory at a time; smaller ones are one piece, which
 # programs that know no tiles open, too.
 LARGE = 2**26  # pixels
