@@ -83,6 +83,7 @@ def test_the_first_ending_of_a_format_is_what_is_written():
 def test_what_is_written_comes_back(tmp_path, kind):
     contents = read(written(tmp_path, kind, DRAWN), kind)
     assert contents.problems == []
+    assert not any(cell.iscrowd for cell in contents.cells)
     expected = masks_of(DRAWN)
     assert [rows(cell.crop) for cell in contents.cells] == [
         mask.astype(int).tolist() for mask in expected.values()

@@ -190,6 +190,10 @@ def test_names_of_channels_and_colours(tmp_path):
     np.testing.assert_array_equal(image.pixels[:, :, 0], colour[:, :, 1])
     (image,) = images(tmp_path / "c.tif")
     np.testing.assert_array_equal(image.pixels, colour[:, :, ::-1])
+    (image,) = images(tmp_path / "c.tif", channel="2")
+    np.testing.assert_array_equal(image.pixels[:, :, 0], colour[:, :, 2])
+    with pytest.raises(InputError, match="--channel 3 is not .* 0 to 2 .red, green, blue"):
+        images(tmp_path / "c.tif", channel="3")
 
 
 def test_colours_in_several_channels(tmp_path):
