@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections import namedtuple
+from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -168,6 +169,52 @@ def test_the_largest_image_of_lif_and_those_like_it(tmp_path, monkeypatch):
     volume = open_lif(tmp_path, monkeypatch, [small])
     assert (dict(volume.sizes), volume.left_out, volume.pixel_size) == ({}, 0, pytest.approx(1))
     assert open_lif(tmp_path, monkeypatch, [Image(STACK[0, 0], "YX")]).pixel_size is None
+
+
+def open_czi(tmp_path, monkeypatch, array: np.ndarray, axes: str, metadata: str):
+    file = SimpleNamespace(axes=axes, shape=array.shape, dtype=array.dtype)
+    file.asarray = lambda max_workers: array
+    file.metadata = lambda: metadata
+    package = ModuleType("czifile")
+    package.CziFile = lambda path: nullcontext(file)
+    monkeypatch.setitem(sys.modules, "czifile", package)
+    path = tmp_path / "a.czi"
+    path.write_bytes(b"something")
+    return open_volume(path)
+
+
+def czi_metadata(x: str = "6.5e-07", names: tuple[str, ...] = ("DAPI", "phase")) -> str:
+    channels = "".join(f'<Channel Name="{name}"/>' for name in names)
+    return (
+        "<ImageDocument><Metadata><Information><Image><Dimensions>"
+        f"<Channels>{channels}</Channels></Dimensions></Image></Information><Scaling><Items>"
+        f'<Distance Id="X"><Value>{x}</Value></Distance>'
+        '<Distance Id="Y"><Value>6.5e-07</Value></Distance>'
+        "</Items></Scaling></Metadata></ImageDocument>"
+    )
+
+
+def test_scenes_channels_and_samples_of_czi(tmp_path, monkeypatch):
+    """The package's interface only: S is a scene there, and 0 the samples of a pixel."""
+    array = STACK[:, :, None, :, :, None]  # scenes, channels, T, Y, X, samples
+    volume = open_czi(tmp_path, monkeypatch, array, "SCTYX0", czi_metadata())
+    assert dict(volume.sizes) == {"P": 3, "C": 2} and not volume.colour
+    assert volume.channel_names == ("DAPI", "phase")
+    assert volume.pixel_size == pytest.approx(0.65)
+    found = volume.read({"P": 2, "C": 1}, WINDOW)
+    np.testing.assert_array_equal(found, STACK[2, 1][WINDOW.slices])
+    colour = np.moveaxis(STACK[:, 0], 0, 2)
+    volume = open_czi(tmp_path, monkeypatch, colour, "YX0", "")
+    assert volume.colour and not volume.sizes and volume.pixel_size is None
+    np.testing.assert_array_equal(volume.read({}, WINDOW), colour[WINDOW.slices])
+
+
+@pytest.mark.parametrize("metadata", [czi_metadata(""), czi_metadata("7e-07"), "", None])
+def test_what_czi_does_not_say(tmp_path, monkeypatch, metadata):
+    volume = open_czi(tmp_path, monkeypatch, STACK[0], "CYX", metadata)
+    assert volume.pixel_size is None
+    volume = open_czi(tmp_path, monkeypatch, STACK[0], "CYX", czi_metadata(names=("DAPI", "")))
+    assert volume.channel_names == ()
 
 
 @pytest.mark.parametrize(("samples", "colour"), [(1, False), (2, False), (3, True), (4, True)])

@@ -329,6 +329,23 @@ def test_segments_that_a_file_leaves_out_are_zero(tmp_path):
     np.testing.assert_array_equal(whole(open_volume(path)), expected)
 
 
+@pytest.mark.parametrize("photometric", ["minisblack", "rgb"])
+@pytest.mark.parametrize("layout", [{"tile": (32, 48)}, {"rowsperstrip": 16}])
+def test_jpeg_within_tiff(tmp_path, photometric, layout):
+    """Its segments share tables that are written once; the last ones are cut off."""
+    path = tmp_path / "a.tif"
+    y, x = np.mgrid[:90, :130]
+    data = (100 + 60 * np.sin(y / 9) + 50 * np.cos(x / 7)).astype(np.uint8)
+    if photometric == "rgb":
+        data = np.dstack([data, data // 2, 255 - data])
+    tifffile.imwrite(path, data, photometric=photometric, compression="jpeg", **layout)
+    volume = open_volume(path)
+    np.testing.assert_array_equal(whole(volume), tifffile.imread(path))
+    assert np.abs(whole(volume).astype(int) - data).mean() < 3
+    window = Window(60, 90, 90, 130)
+    np.testing.assert_array_equal(volume.read({}, window), tifffile.imread(path)[window.slices])
+
+
 def test_few_segments_are_kept_and_the_last_ones(tmp_path, monkeypatch):
     """As many bytes as three strips have; one of those is decoded again that was kept longest."""
     path = tmp_path / "a.tif"
