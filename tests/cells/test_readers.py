@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from cells.readers.open_file import open_volume
 from cells.readers.tiff_metadata import pixel_size, square
@@ -330,15 +331,20 @@ def test_segments_that_a_file_leaves_out_are_zero(tmp_path):
 
 
 @pytest.mark.parametrize("photometric", ["minisblack", "rgb"])
-@pytest.mark.parametrize("layout", [{"tile": (32, 48)}, {"rowsperstrip": 16}])
+@pytest.mark.parametrize("layout", [{"tile": (32, 48)}, {"rowsperstrip": 16}, None])
 def test_jpeg_within_tiff(tmp_path, photometric, layout):
-    """Its segments share tables that are written once; the last ones are cut off."""
+    """Pillow writes tables for all segments once, tifffile for each."""
     path = tmp_path / "a.tif"
     y, x = np.mgrid[:90, :130]
     data = (100 + 60 * np.sin(y / 9) + 50 * np.cos(x / 7)).astype(np.uint8)
     if photometric == "rgb":
         data = np.dstack([data, data // 2, 255 - data])
-    tifffile.imwrite(path, data, photometric=photometric, compression="jpeg", **layout)
+    if layout is None:
+        Image.fromarray(data).save(path, compression="jpeg")
+    else:
+        tifffile.imwrite(path, data, photometric=photometric, compression="jpeg", **layout)
+    with tifffile.TiffFile(path) as tif:
+        assert ("JPEGTables" in tif.pages[0].tags) == (layout is None)
     volume = open_volume(path)
     np.testing.assert_array_equal(whole(volume), tifffile.imread(path))
     assert np.abs(whole(volume).astype(int) - data).mean() < 3
