@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 from cells.annotations import load_annotations
 from cells.exports import labels
 from cells.exports.formats import FORMATS
-from cells.exports.kaggle import join_submissions
+from cells.exports.kaggle import join_submissions, run_lengths
 from cells.exports.segmented import SegmentedImage
 from cells.exports.writers import WRITERS
 from cells.instances import Instances
@@ -220,6 +220,19 @@ def test_kaggle_rows_cover_each_pixel_once(tmp_path):
         for start, length in runs:
             frame[start - 1 : start - 1 + length] += number
     assert (frame.reshape(SIZE) == label_image(segmented.instances)).all()
+
+
+@pytest.mark.parametrize(
+    ("crop", "offset", "width", "expected"),
+    [
+        ([[1, 1]], (0, 0), 5, "1 2"),  # the first pixel is number 1
+        ([[1] * 5] * 2, (0, 1), 5, "6 10"),  # on from one row to the next
+        ([[1, 0, 1], [0, 1, 1]], (2, 3), 10, "33 1 35 1 44 2"),
+        ([[0, 1], [0, 0]], (3, 0), 5, "5 1"),
+    ],
+)
+def test_pairs_of_start_and_length(crop, offset, width, expected):
+    assert run_lengths(np.array(crop, bool), offset, width) == expected
 
 
 EMPTY = (Instances.empty(SIZE), NAMES)
