@@ -41,9 +41,9 @@ def intersection(one: Window, two: Window) -> Window:
     return Window(y0, max(min(one.y1, two.y1), y0), x0, max(min(one.x1, two.x1), x0))
 
 
-def area_of(place: Window) -> int:
-    """Pixels of a place."""
-    return (place.y1 - place.y0) * (place.x1 - place.x0)
+def has_pixels(place: Window) -> bool:
+    """Whether there is anything at a place."""
+    return place.y0 < place.y1 and place.x0 < place.x1
 
 
 def within(place: Window, frame: Window) -> tuple[slice, slice]:

@@ -17,7 +17,7 @@ import numpy as np
 from cells.instances import Candidates, Instances
 from cells.masks import MASK_THRESHOLD
 from cells.readers.volume import Window
-from network.placed_masks import area_of, intersection, place_of, placed_iou, within
+from network.placed_masks import has_pixels, intersection, place_of, placed_iou, within
 from network.seam_views import SeenCell, TileCells, cells_near_seams
 from network.tiles import Tile, concatenate, neighbours
 
@@ -139,12 +139,12 @@ def _union(
     crops = [place_of(f, cell.index) for f, cell in zip(found, group, strict=True)]
     # what is missing up to the seam; beyond it the neighbour knows better
     filled = [intersection(cell.place, parts[cell.part].tile.own) for cell in group]
-    places = [place for place in (*crops, *filled) if area_of(place)]
+    places = [place for place in (*crops, *filled) if has_pixels(place)]
     y0, y1, x0, x1 = np.array(places).T
     hull = Window(int(y0.min()), int(y1.max()), int(x0.min()), int(x1.max()))
     soft = np.zeros((hull.y1 - hull.y0, hull.x1 - hull.x0), np.float32)
     for cell, instances, crop, fill in zip(group, found, crops, filled, strict=True):
-        if area_of(fill):
+        if has_pixels(fill):
             window = soft[within(fill, hull)]
             continued = cell.mask[within(fill, cell.place)]
             np.maximum(window, np.float32(MASK_THRESHOLD) * continued, out=window)

@@ -124,6 +124,13 @@ def test_skipping_keeps_the_rest(coco):
     assert len(coco(change, skip_invalid=True).images[0].rles) == 1
 
 
+def test_an_image_of_one_pixel(coco, tmp_path):
+    cv2.imwrite(str(tmp_path / "one.png"), np.full((1, 1), 128, np.uint8))
+    row = {"id": "one", "file_name": "one.png", "width": 1, "height": 1}
+    found = coco(lambda c: c["images"].append(row))
+    assert [image.image_size for image in found.images] == [(20, 30), (1, 1)]
+
+
 def test_image_without_cells_is_fine(coco):
     found = coco(lambda c: c.update(annotations=[]))
     assert found.images[0].boxes.shape == (0, 4)

@@ -12,8 +12,15 @@ from cells.instances import Candidates, Instances
 from cells.masks import paste
 from cells.readers.volume import Window
 from network.merging import mask_nms
-from network.placed_masks import placed_iou
-from network.seam_views import REACH, TileCells, _continued, _grow, _seen_alone
+from network.placed_masks import has_pixels, intersection, lies_inside, placed_iou, within
+from network.seam_views import (
+    REACH,
+    TileCells,
+    _continued,
+    _grow,
+    _seen_alone,
+    cells_near_seams,
+)
 from network.seams import BIN, SLIVER, _distinct, join_tiles
 from network.tiles import tile_grid
 
@@ -135,6 +142,33 @@ def test_a_cell_at_the_seam_belongs_to_one_tile(centre, left):
     place = 10, 20, centre - 4, centre + 4
     found = join([cell(*place, 0.6, 1)], [cell(*place, 0.6, 2)], overlap=20)
     assert found.labels.tolist() == [1 if left else 2]
+
+
+@pytest.mark.parametrize("image_size", [(80, 100), (100, 80)])
+def test_the_centre_of_a_cell_lies_in_the_part_of_one_tile(image_size):
+    """Tiles of half the image's long side meet at 50."""
+    tall = image_size[0] == 100
+    tiles = tile_grid(image_size, (50, 80) if tall else (80, 50), 20)
+    for low, owner in ((43, 0), (45, 0), (46, 1), (47, 1)):
+        places = (low, low + 8, 30, 40) if tall else (30, 40, low, low + 8)
+        found = replace(seen([cell(*places, 0.6)]), image_size=image_size)
+        parts = [TileCells(tile, Candidates(found, 0, 0.5)) for tile in tiles]
+        own = [
+            one.own for i, part in enumerate(parts) for one in cells_near_seams(part, i, image_size)
+        ]
+        assert own == [owner == 0, owner == 1]
+
+
+def test_places():
+    place = Window(2, 5, 3, 7)
+    assert intersection(place, Window(4, 9, 0, 5)) == Window(4, 5, 3, 5)
+    beside = intersection(place, Window(2, 5, 7, 9)), intersection(place, Window(5, 6, 3, 7))
+    assert has_pixels(place) and not any(map(has_pixels, beside))
+    assert within(place, Window(1, 9, 3, 9)) == (slice(1, 4), slice(0, 4))
+    assert within(place, Window(3, 9, 5, 9)) == (slice(0, 2), slice(0, 2))
+    assert lies_inside(place, place)
+    for y0, y1, x0, x1 in ((1, 0, 0, 0), (0, -1, 0, 0), (0, 0, 1, 0), (0, 0, 0, -1)):
+        assert not lies_inside(place, Window(2 + y0, 5 + y1, 3 + x0, 7 + x1))
 
 
 def test_what_only_the_neighbour_sees_is_not_there():
