@@ -445,6 +445,17 @@ def test_what_stands_behind_the_end_of_a_png_does_not_matter(tmp_path):
         open_volume(path)
 
 
+def test_grey_with_alpha(tmp_path):
+    """OpenCV gives colours for PNG, and two values a pixel for PAM."""
+    grey = np.uint8(STACK[0, 0] // 16)
+    both = np.dstack([grey, np.full_like(grey, 9)])
+    Image.fromarray(both, "LA").save(tmp_path / "a.png")
+    header = b"P7\nWIDTH 130\nHEIGHT 90\nDEPTH 2\nMAXVAL 255\nTUPLTYPE GRAYSCALE_ALPHA\nENDHDR\n"
+    (tmp_path / "a.pam").write_bytes(header + both.tobytes())
+    np.testing.assert_array_equal(whole(open_volume(tmp_path / "a.png")), np.dstack([grey] * 3))
+    np.testing.assert_array_equal(whole(open_volume(tmp_path / "a.pam")), grey)
+
+
 def test_a_picture_of_another_kind_than_its_suffix_says(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(cv2.imencode(".bmp", np.uint8(STACK[0, 0] // 16))[1].tobytes())

@@ -45,6 +45,7 @@ def test_intervals_are_never_nothing():
     config = load_config(DEFAULT)
     scale_schedule(config, 10**6, None)
     assert config.max_iters == config.eval_interval == config.checkpoint_interval == 1
+    assert config.lr_config.step == [1] and config.lr_config.warmup_iters == 1
 
 
 @pytest.mark.parametrize("path", [TINY, DEFAULT])
