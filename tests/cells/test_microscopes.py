@@ -215,6 +215,8 @@ def test_what_czi_does_not_say(tmp_path, monkeypatch, metadata):
     assert volume.pixel_size is None
     volume = open_czi(tmp_path, monkeypatch, STACK[0], "CYX", czi_metadata(names=("DAPI", "")))
     assert volume.channel_names == ()
+    volume = open_czi(tmp_path, monkeypatch, STACK[0, 0], "YX", czi_metadata())
+    assert volume.channel_names == ()
 
 
 @pytest.mark.parametrize(("samples", "colour"), [(1, False), (2, False), (3, True), (4, True)])

@@ -73,9 +73,9 @@ def test_scripts_without_these_flags_do_not_name_them(tmp_path, read):
 
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "ä.webp"])
 def test_animations_are_not_read_as_one_picture(tmp_path, name):
-    pages = [Image.fromarray(np.roll(GREY, 5 * i)) for i in range(3)]
+    pages = [Image.fromarray(np.roll(GREY, 5 * i)) for i in range(2)]
     pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
-    with pytest.raises(InputError, match="animated, 3 pictures"):
+    with pytest.raises(InputError, match="animated, 2 pictures"):
         read_image(tmp_path / name)
     pages[0].save(tmp_path / name)
     assert read_image(tmp_path / name).shape == (40, 50, 3)
