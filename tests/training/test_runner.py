@@ -116,6 +116,25 @@ def test_weights_of_another_training_are_taken_over(tmp_path, caplog):
     assert "left to random" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("options", "forgotten"),
+    [({}, 0), ({"from_scratch": True}, 1), ({"load_from": "a.pth"}, 1), ({"resume": "a.pth"}, 1)],
+)
+def test_pretrained_weights_are_for_what_starts_from_nothing_else(
+    tmp_path, monkeypatch, options, forgotten
+):
+    configs = []
+
+    def build_nothing(config):
+        raise InterruptedError
+
+    monkeypatch.setattr("training.runner.forget_pretrained", configs.append)
+    monkeypatch.setattr("training.runner.build_model", build_nothing)
+    with pytest.raises(InterruptedError):
+        build(tmp_path, **{"from_scratch": False, **options})
+    assert len(configs) == forgotten
+
+
 def test_hooks_have_the_settings_of_the_config(tmp_path):
     options = ("seed=5", "max_iters=50", "eval_interval=20", "checkpoint_interval=7")
     options += ("live_norm=0.1", "live_norm_from_scratch=0.4", "average_decay=0.75")

@@ -64,6 +64,7 @@ def found(monkeypatch):
     """Both classes decide about one image each."""
 
     def each(function, records, rank, world, grey_rule):
+        assert (rank, world, grey_rule) == (0, 1, AS_STORED)
         images = [np.full((*SIZE, 3), r.labels[0], np.uint8) for r in records]
         return [function(r, image) for r, image in zip(records, images, strict=True)]
 
