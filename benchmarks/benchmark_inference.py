@@ -43,13 +43,14 @@ from tables import after_networks_table, stage_table, summary_table
 
 from utils.files import write_json
 from utils.options import at_least, script_parser
+from utils.paths import BUNDLED_MODELS, in_repository
 from utils.script import run_script
 
 if TYPE_CHECKING:
     from synthetic import SceneFile
 
 ROOT = Path(__file__).resolve().parents[1]
-BUNDLED = [str(ROOT / "models" / f"demo_model_{number}.pth") for number in (1, 2)]
+BUNDLED = [in_repository(path) for path in BUNDLED_MODELS]
 CONFIGS = {  # models with random weights
     "resnest200": ROOT / "configs" / "mask_rcnn_resnest200.py",
     "cascade": ROOT / "configs" / "cascade_mask_rcnn_resnest200_dcn.py",
