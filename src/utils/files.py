@@ -153,10 +153,10 @@ def read_json(path: str | Path, source: str, remedy: str, noun: str = "file") ->
 
 
 def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file, or of the files in a folder in the order of their names."""
+    """Hexadecimal SHA-256 of a file, or of all files in a folder in the order of their names."""
     path = Path(path)
     digest = hashlib.sha256()
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
             with open(file, "rb") as stream:
                 hashlib.file_digest(stream, lambda: digest)

@@ -11,10 +11,12 @@ from pathlib import Path
 from utils.script import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+ZARR = ".zarr"  # of folders, not files
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".bmp"),
-    *(".tif", ".tiff", ".btf", ".lsm", ".nd2", ".czi", ".lif"),  # may hold several planes
+    *(".tif", ".tiff", ".btf", ".lsm", ".nd2", ".czi", ".lif", ZARR),  # may hold several planes
 )
+ZARR_METADATA = (".zgroup", "zarr.json")  # of versions 2 and 3 of the format
 
 # relative to the repository
 PUBLISHED_MODELS = [f"models/pretrained_models/pseudo_round{i}_model.pth" for i in (1, 2)]
@@ -128,7 +130,8 @@ def find_images(
 ) -> list[ImageFile]:
     """Files, folders and glob patterns to image files, in natural order (2 before 10).
 
-    A file that is named explicitly is listed whatever its suffix; hidden files are not images.
+    A file that is named explicitly is listed whatever its suffix; hidden files are not images. A
+    folder in OME-Zarr is an image, and what is in it is not listed.
 
     Args:
         patterns: what was given.
@@ -144,7 +147,7 @@ def find_images(
     images: dict[Path, ImageFile] = {}
     for pattern in patterns:
         path = Path(pattern)
-        if path.is_file():
+        if path.is_file() or is_zarr(path):
             images.setdefault(path.absolute(), ImageFile(path, Path(path.name)))
             continue
         root = listed_folder(pattern)
@@ -178,10 +181,20 @@ def _candidates(pattern: str, recursive: bool) -> Iterable[Path]:
 
 
 def _is_image(path: Path, leave_out: Collection[Path]) -> bool:
-    if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith(".") or not path.is_file():
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES or path.name.startswith("."):
+        return False
+    if any(parent.suffix.lower() == ZARR for parent in path.parents):
+        return False
+    if not (is_zarr(path) if suffix == ZARR else path.is_file()):
         return False
     place = path.parent.resolve() / path.name
     return place not in leave_out and not any(p in leave_out for p in place.parents)
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether the path is that of a folder in Zarr."""
+    return any((path / name).is_file() for name in ZARR_METADATA)
 
 
 def listed_folder(pattern: str) -> Path:

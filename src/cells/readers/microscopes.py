@@ -1,4 +1,4 @@
-"""Files of microscope makers, read by packages that are installed on demand: ND2, CZI, LIF.
+"""Files of microscopes, read by packages that are installed on demand: ND2, CZI, LIF, OME-Zarr.
 
 pip install -r requirements-microscopes.txt
 """
@@ -17,25 +17,33 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from cells.readers.ome_zarr import open_ome_zarr
 from cells.readers.tiff_metadata import square
-from cells.readers.volume import Reader, Volume, Window, array_reader, check_size
+from cells.readers.volume import (
+    Volume,
+    Window,
+    array_reader,
+    check_size,
+    named_volume,
+)
+from utils.paths import ZARR
 from utils.script import InputError
 
 REMEDY = "export it as TIFF with the microscope's program"
 
 
-def open_microscope_file(path: Path) -> Volume:
-    """Open a file by its suffix, one of `OPENERS`.
+def open_microscope_file(path: Path, suffix: str) -> Volume:
+    """Open a file as one of the suffix, which is one of `OPENERS`.
 
     Raises:
         InputError: the package for it is not installed, or cannot read the file.
     """
-    name, opener = OPENERS[path.suffix.lower()]
+    name, opener = OPENERS[suffix]
     try:
         package = importlib.import_module(name)
     except ImportError as error:
         raise InputError(
-            f"{path}: {path.suffix} files need a package that is not installed: pip install {name}"
+            f"{path}: {suffix} files need a package that is not installed: pip install {name}"
         ) from error
     try:
         return opener(path, package)
@@ -62,7 +70,7 @@ def _nd2(path: Path, nd2: ModuleType) -> Volume:
     voxel = file.voxel_size()
     channels = getattr(file.metadata, "channels", None) or []
     names = [channel.channel.name for channel in channels]
-    volume = _volume(path, sizes, file.dtype, read, names, square(voxel.x, voxel.y))
+    volume = named_volume(path, sizes, file.dtype, read, names, square(voxel.x, voxel.y))
     weakref.finalize(volume, file.close)
     return volume
 
@@ -84,7 +92,7 @@ def _lif(path: Path, liffile: ModuleType) -> Volume:
         return readers[index.get("P", 0)](index, window)
 
     sizes = {"P": len(readers), **images[0].sizes}
-    volume = _volume(path, sizes, images[0].dtype, read, (), square(*steps))
+    volume = named_volume(path, sizes, images[0].dtype, read, (), square(*steps))
     return replace(volume, left_out=len(kinds) - len(images))
 
 
@@ -103,49 +111,15 @@ def _czi(path: Path, czifile: ModuleType) -> Volume:
     names = [channel.get("Name", "") for channel in channels]
     sizes = dict(zip(axes, array.shape, strict=True))
     pixel_size = square(*(1e6 * metres.get(axis, 0) for axis in "XY"))
-    return _volume(path, sizes, array.dtype, array_reader(array, axes), names, pixel_size)
+    return named_volume(path, sizes, array.dtype, array_reader(array, axes), names, pixel_size)
 
 
 OPENERS: dict[str, tuple[str, Callable[[Path, Any], Volume]]] = {
     ".nd2": ("nd2", _nd2),
     ".lif": ("liffile", _lif),
     ".czi": ("czifile", _czi),
+    ZARR: ("zarr", open_ome_zarr),
 }
-
-
-def _volume(
-    path: Path,
-    sizes: Mapping[str, int],
-    dtype: np.dtype,
-    read: Reader,
-    names: Sequence[str],
-    pixel_size: float | None,
-) -> Volume:
-    """A volume of axes with S for the samples of a pixel, which are red, green and blue."""
-    if not {"Y", "X"} <= sizes.keys():
-        raise InputError(f"{path}: axes {' '.join(sizes)} are not those of an image; {REMEDY}")
-    samples = sizes.get("S", 1)
-
-    def read_plane(index: Mapping[str, int], window: Window) -> np.ndarray:
-        values = read(index, window)
-        return values if values.ndim == 2 else values[:, :, : 3 if samples >= 3 else 1]
-
-    def read_grey(index: Mapping[str, int], window: Window) -> np.ndarray:
-        values = read_plane(index, window)
-        return values if values.ndim == 2 else values[:, :, 0]
-
-    channels = sizes.get("C", 1)
-    known = len(names) == channels > 1 and all(names)
-    return Volume(
-        path=path,
-        shape=(sizes["Y"], sizes["X"]),
-        dtype=np.dtype(dtype).newbyteorder("="),
-        sizes={axis: n for axis, n in sizes.items() if axis not in "YXS" and n > 1},
-        colour=samples >= 3,
-        read=read_plane if samples >= 3 else read_grey,
-        channel_names=tuple(names) if known else (),
-        pixel_size=pixel_size,
-    )
 
 
 def _step(coordinates: Sequence[float]) -> float:

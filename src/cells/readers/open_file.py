@@ -8,6 +8,7 @@ from cells.readers.microscopes import OPENERS, open_microscope_file
 from cells.readers.pictures import open_picture
 from cells.readers.tiff import open_tiff
 from cells.readers.volume import Volume
+from utils.paths import ZARR, is_zarr
 from utils.script import InputError
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".lsm", ".btf")
@@ -15,13 +16,15 @@ MACOS_NOTES = b"\x00\x05\x16\x07"  # how AppleDouble files, `._a.png`, begin
 
 
 def open_volume(path: str | Path) -> Volume:
-    """Open an image file of any kind.
+    """Open an image file of any kind, or a folder in OME-Zarr.
 
     Raises:
         InputError: the file is missing, empty, damaged, of a kind that is unknown or needs a
             package that is not installed, or promises more pixels than it can hold.
     """
     path = Path(path)
+    if is_zarr(path):
+        return open_microscope_file(path, ZARR)
     if not path.is_file():
         raise InputError(f"{path}: no such image file; check the path")
     if not path.stat().st_size:
@@ -31,5 +34,5 @@ def open_volume(path: str | Path) -> Volume:
             raise InputError(f"{path}: not an image, only what macOS notes about one; delete it")
     suffix = path.suffix.lower()
     if suffix in OPENERS:
-        return open_microscope_file(path)
+        return open_microscope_file(path, suffix)
     return open_tiff(path) if suffix in TIFF_SUFFIXES else open_picture(path)

@@ -8,9 +8,10 @@ from xml.etree import ElementTree
 
 from tifffile import TiffFile
 
-# Micrometres of a unit, by the names that ImageJ and OME use.
+# Micrometres of a unit, by the names that ImageJ, OME and OME-Zarr use.
 MICROMETRES = {
     "nm": 1e-3,
+    "nanometer": 1e-3,
     "µm": 1.0,
     "um": 1.0,
     "micron": 1.0,
@@ -18,6 +19,7 @@ MICROMETRES = {
     "micrometer": 1.0,
     "micrometre": 1.0,
     "mm": 1e3,
+    "millimeter": 1e3,
     "cm": 1e4,
     "m": 1e6,
 }
@@ -73,7 +75,7 @@ def _ome_pixels(tif: TiffFile) -> ElementTree.Element | None:
 def _ome_sizes(pixels: ElementTree.Element | None) -> list[float]:
     attributes: Mapping[str, str] = {} if pixels is None else pixels.attrib
     return [
-        _length(
+        micrometres(
             attributes.get(f"PhysicalSize{axis}", ""),
             attributes.get(f"PhysicalSize{axis}Unit", "µm"),
         )
@@ -88,12 +90,12 @@ def _imagej_sizes(tif: TiffFile) -> list[float]:
     sizes = []
     for name in ("XResolution", "YResolution"):
         pixels, units = tags[name].value if name in tags else (0, 1)
-        sizes.append(_length(units / pixels if pixels else 0, unit))
+        sizes.append(micrometres(units / pixels if pixels else 0, unit))
     return sizes
 
 
-def _length(value: float | str, unit: str) -> float:
-    """In micrometres; 0 where it is not a number or the unit is unknown."""
+def micrometres(value: float | str, unit: str) -> float:
+    """A length; 0 where it is not a number or the unit is unknown."""
     name = unit.replace("\\u00B5", "µ").replace("μ", "µ").strip().lower()
     try:
         return float(value) * MICROMETRES.get(name, 0.0)

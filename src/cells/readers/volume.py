@@ -106,3 +106,51 @@ def check_size(path: Path, shape: Sequence[int], count: int) -> None:
             f"{path}: its header promises {sides} values, but the file has {held} bytes; "
             "copy or save it again"
         )
+
+
+def named_volume(
+    path: Path,
+    sizes: Mapping[str, int],
+    dtype: np.dtype,
+    read: Reader,
+    channel_names: Sequence[str],
+    pixel_size: float | None,
+) -> Volume:
+    """A volume of axes with S for the samples of a pixel, which are red, green and blue.
+
+    Args:
+        path: of the file.
+        sizes: length of every axis, with Y, X and S.
+        dtype: of the values.
+        read: values of a window with all samples.
+        channel_names: of C; they count where there is one for each.
+        pixel_size: in micrometres.
+
+    Raises:
+        InputError: there is no Y or no X.
+    """
+    if not {"Y", "X"} <= sizes.keys():
+        axes = " ".join(sizes)
+        raise InputError(f"{path}: axes {axes} are not those of an image; export it as TIFF")
+    samples = sizes.get("S", 1)
+
+    def read_plane(index: Mapping[str, int], window: Window) -> np.ndarray:
+        values = read(index, window)
+        return values if values.ndim == 2 else values[:, :, : 3 if samples >= 3 else 1]
+
+    def read_grey(index: Mapping[str, int], window: Window) -> np.ndarray:
+        values = read_plane(index, window)
+        return values if values.ndim == 2 else values[:, :, 0]
+
+    channels = sizes.get("C", 1)
+    known = len(channel_names) == channels > 1 and all(channel_names)
+    return Volume(
+        path=path,
+        shape=(sizes["Y"], sizes["X"]),
+        dtype=np.dtype(dtype).newbyteorder("="),
+        sizes={axis: n for axis, n in sizes.items() if axis not in "YXS" and n > 1},
+        colour=samples >= 3,
+        read=read_plane if samples >= 3 else read_grey,
+        channel_names=tuple(channel_names) if known else (),
+        pixel_size=pixel_size,
+    )
