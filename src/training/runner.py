@@ -26,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cells.annotations import AnnotatedImage
 from network.checkpoints import describe_model, load_checkpoint, load_weights, save_checkpoint
 from network.models import build_model, forget_pretrained, run_in_dtype, set_num_classes
+from training.convolutions import use_quick_gradients
 from training.hooks import AverageHook, CheckpointHook, CompetitionHook, NormHook, SeedHook
 from training.initial_weights import initialise, licence_of, start_from
 from training.run_record import check_same_run
@@ -58,6 +59,8 @@ class TrainingModel(nn.Module):
         self.device = device
         self.dtype = dtype
         run_in_dtype(detector, dtype, device.type)
+        if device.type == "cpu" and dtype == torch.float32:
+            use_quick_gradients(detector)
         self.runnable = detector
         if dist.is_initialized():
             # every parameter gets a gradient, also from images without cells, see test_hooks.py

@@ -57,6 +57,20 @@ def test_the_feature_maps_have_the_strides_of_the_fpn():
     assert 2.9e6 < sum(p.numel() for p in model.parameters()) < 3.0e6
 
 
+def test_frozen_stages_keep_their_weights_and_statistics():
+    model = EfficientNetLite0(frozen_stages=2)
+    frozen = [*model.layers[0].parameters(), *model.layers[1].parameters()]
+    assert [p.requires_grad for p in model.parameters()].count(False) == len(frozen)
+
+    before = [value.clone() for value in model.layers[1].state_dict().values()]
+    model.train()
+    sum(m.mean() for m in model(torch.rand(2, 3, 64, 64))).backward()
+    assert all(p.grad is None for p in frozen)
+    assert all(p.grad is not None for p in model.layers[2].parameters())
+    after = model.layers[1].state_dict().values()
+    assert all(map(torch.equal, before, after))
+
+
 def test_it_starts_from_the_weights_of_a_package(package):
     source = EfficientNetLite0()
     for value in source.state_dict().values():
