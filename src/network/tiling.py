@@ -25,9 +25,13 @@ from network.scale_check import scale_warning
 from network.seam_views import TileCells
 from network.seams import join_tiles
 from network.tiles import Tile, by_tile, moved, tile_grid
+from utils.device import give_back_memory
 from utils.stages import StageTimer, process
 
 GPU_BATCH = 4  # tiles or images of one size that a GPU sees at once
+# Tiles between which freed memory goes back: it takes 0.1 s, the pages' return included, and keeps
+# 638 tiles from taking up 1.7 GB of holes.
+TRIM_EVERY = 16
 
 # What the networks found in an image: in its only tile, or, already put together, in several.
 Detected = Detections | Candidates
@@ -225,7 +229,11 @@ class TiledEnsemble:
         bar = tqdm(
             stages, total=len(image.tiles), desc="tiles", leave=False, disable=not self._progress
         )
-        parts = [future.result() for _, future in bar]
+        parts = []
+        for _, future in bar:
+            parts.append(future.result())
+            if len(parts) % TRIM_EVERY == 0:
+                give_back_memory()
         with timer.stage("seams"):
             instances = join_tiles(parts, size, self.post_processing.mask_nms_iou)
             sure, share = None, self.ensemble.threshold_share

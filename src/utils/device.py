@@ -84,6 +84,15 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def give_back_memory() -> None:
+    """Give freed memory back to the system, what lies between blocks in use as well, as glibc can.
+
+    While small results are kept between large blocks that come and go, the holes add up.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def seed_everything(*entropy: int) -> None:
     """Seed Python, NumPy and torch from integers (for example seed, rank, iteration)."""
     import numpy as np

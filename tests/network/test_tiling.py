@@ -13,6 +13,7 @@ import torch
 from cells.instances import Candidates, Instances
 from cells.masks import binary_crops
 from cells.pictures import ArrayPicture
+from network import tiling
 from network.tiles import Window, by_tile, tile_grid
 from network.tiling import TiledEnsemble, Tiling
 from utils.script import InputError
@@ -270,6 +271,13 @@ def test_only_windows_of_an_image_are_read():
     assert_each_disc_once(image, found.kept)
     assert set(asked) == {FIELD}
     assert len(asked) == 6
+
+
+def test_freed_memory_goes_back_while_tiles_are_added_up(monkeypatch):
+    returns = []
+    monkeypatch.setattr(tiling, "give_back_memory", lambda: returns.append(True))
+    TiledEnsemble(Painted(), progress=False).predict(np.zeros((1000, 500, 3), np.uint8))
+    assert len(returns) == 40 // tiling.TRIM_EVERY == 2
 
 
 def test_a_bar_shows_the_tiles_of_an_image_that_has_several(capsys):
