@@ -20,9 +20,11 @@ import numpy as np
 from cells.readers.ome_zarr import open_ome_zarr
 from cells.readers.tiff_metadata import square
 from cells.readers.volume import (
+    POSITION,
     Volume,
     Window,
     array_reader,
+    by_position,
     check_size,
     named_volume,
 )
@@ -88,11 +90,8 @@ def _lif(path: Path, liffile: ModuleType) -> Volume:
     finally:
         file.close()
 
-    def read(index: Mapping[str, int], window: Window) -> np.ndarray:
-        return readers[index.get("P", 0)](index, window)
-
-    sizes = {"P": len(readers), **images[0].sizes}
-    volume = named_volume(path, sizes, images[0].dtype, read, (), square(*steps))
+    sizes = {POSITION: len(readers), **images[0].sizes}
+    volume = named_volume(path, sizes, images[0].dtype, by_position(readers), (), square(*steps))
     return replace(volume, left_out=len(kinds) - len(images))
 
 

@@ -15,11 +15,18 @@ from typing import Any
 import numpy as np
 
 from cells.readers.tiff_metadata import micrometres, square
-from cells.readers.volume import Reader, Volume, Window, array_reader, named_volume
+from cells.readers.volume import (
+    POSITION,
+    Reader,
+    Volume,
+    Window,
+    array_reader,
+    by_position,
+    named_volume,
+)
 from utils.script import InputError
 
 EARLY_AXES = "TCZYX"  # of versions that do not name them
-POSITION = "P"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +51,7 @@ def open_ome_zarr(path: Path, zarr: ModuleType) -> Volume:
     kinds = [(level.axes, level.array.shape, level.array.dtype) for level in levels]
     largest = max(kinds, key=lambda kind: math.prod(kind[1]))
     alike = [level for level, kind in zip(levels, kinds, strict=True) if kind == largest]
-    readers = [_reader(path, level) for level in alike]
-
-    def read(index: Mapping[str, int], window: Window) -> np.ndarray:
-        return readers[index.get(POSITION, 0)](index, window)
-
+    read = by_position([_reader(path, level) for level in alike])
     first = alike[0]
     sizes = {POSITION: len(alike), **dict(zip(first.axes, first.array.shape, strict=True))}
     names = _channel_names(groups[levels.index(first)])

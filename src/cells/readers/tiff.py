@@ -13,13 +13,21 @@ from tifffile import PHOTOMETRIC, TiffFile, TiffPage, TiffPageSeries
 from cells.readers.tiff_metadata import channel_names, pixel_size
 from cells.readers.tiff_pages import check_page_list
 from cells.readers.tiff_segments import segment_reader
-from cells.readers.volume import Reader, Volume, Window, array_reader, check_size
+from cells.readers.volume import (
+    POSITION,
+    Reader,
+    Volume,
+    Window,
+    array_reader,
+    by_position,
+    check_size,
+)
 from utils.script import InputError
 
 REMEDY = "save it again as TIFF or PNG with the program that made it"
 ALPHA = (1, 2)  # values of the tag ExtraSamples: associated and unassociated
 COLOUR = (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR)
-POSITION, STACK = "P", "Q"
+STACK = "Q"
 
 
 def open_tiff(path: Path) -> Volume:
@@ -52,7 +60,7 @@ def _volume(path: Path, tif: TiffFile) -> Volume:
     check_size(path, series.shape, series.nbytes)
     check_size(path, page.shape, page.nbytes)
     readers = [_reader(path, tif, one) for one in positions]
-    read = _closing(readers[0] if len(readers) == 1 else _by_position(readers), tif)
+    read = _closing(readers[0] if len(readers) == 1 else by_position(readers), tif)
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         read = _inverted(read, series.dtype, page.bitspersample)
     lengths = {POSITION: len(readers), **dict(zip(axes, series.shape, strict=True))}
@@ -113,13 +121,6 @@ def _closing(read: Reader, tif: TiffFile) -> Reader:
 
     weakref.finalize(read_open, tif.close)
     return read_open
-
-
-def _by_position(readers: Sequence[Reader]) -> Reader:
-    def read(index: Mapping[str, int], window: Window) -> np.ndarray:
-        return readers[index.get(POSITION, 0)](index, window)
-
-    return read
 
 
 def _inverted(read: Reader, dtype: np.dtype, bits: int) -> Reader:

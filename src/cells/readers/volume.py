@@ -30,6 +30,8 @@ class Window(NamedTuple):
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
 
+POSITION = "P"  # axis of images that are alike: of places of the stage, fields of a plate
+
 # From the position on each axis of `Volume.sizes` and a window to raw values: [height, width], or
 # [height, width, 3] in the order red, green, blue.
 Reader = Callable[[Mapping[str, int], Window], np.ndarray]
@@ -87,6 +89,15 @@ def array_reader(array: np.ndarray, axes: str) -> Reader:
         order = [axis for axis in axes if axis in "YXS"]
         part = part.transpose([order.index(axis) for axis in "YXS" if axis in order])
         return np.array(part, part.dtype.newbyteorder("="), order="C")
+
+    return read
+
+
+def by_position(readers: Sequence[Reader]) -> Reader:
+    """A reader of images that are alike, one for each number on the axis of positions."""
+
+    def read(index: Mapping[str, int], window: Window) -> np.ndarray:
+        return readers[index.get(POSITION, 0)](index, window)
 
     return read
 
