@@ -39,7 +39,7 @@ def open_tiff(path: Path) -> Volume:
     tif = None
     try:
         check_page_list(path)
-        tif = TiffFile(path)
+        tif = TiffFile(path, _multifile=False)  # of a set of OME files, each is an image
         return _volume(path, tif)
     except Exception as error:  # tifffile raises many kinds for broken files
         if tif is not None:
@@ -82,8 +82,8 @@ def _volume(path: Path, tif: TiffFile) -> Volume:
         sizes=sizes,
         colour=colour or palette is not None,
         read=read,
-        channel_names=channel_names(tif, sizes.get("C", 1)),
-        pixel_size=pixel_size(tif),
+        channel_names=channel_names(tif, series, sizes.get("C", 1)),
+        pixel_size=pixel_size(tif, series),
         left_out=left_out,
     )
     if colour and axes.index("S") < axes.index("Y"):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import TypeVar
 from xml.etree import ElementTree
 
-from tifffile import TiffFile
+from tifffile import TiffFile, TiffPageSeries
+
+Found = TypeVar("Found", float, str)
 
 # Micrometres of a unit, by the names that ImageJ, OME and OME-Zarr use.
 MICROMETRES = {
@@ -25,14 +28,18 @@ MICROMETRES = {
 }
 
 
-def pixel_size(tif: TiffFile) -> float | None:
+def pixel_size(tif: TiffFile, series: TiffPageSeries) -> float | None:
     """Micrometres per pixel as OME, ImageJ or Zeiss LSM metadata say.
 
     A bare resolution tag does not count: programs fill it with 72 dots an inch. None also for
     pixels that are not square.
+
+    Args:
+        tif: the file.
+        series: the image of the file that is meant.
     """
     if tif.is_ome:
-        sizes = _ome_sizes(_ome_pixels(tif))
+        sizes = _alike([_ome_sizes(pixels) for pixels in _ome_pixels(tif, series)]) or [0.0, 0.0]
     elif tif.is_imagej:
         sizes = _imagej_sizes(tif)
     elif tif.is_lsm:
@@ -49,13 +56,17 @@ def square(x: float, y: float) -> float | None:
     return math.sqrt(x * y) if known and abs(x - y) <= 0.01 * x else None
 
 
-def channel_names(tif: TiffFile, count: int) -> tuple[str, ...]:
-    """Names of `count` channels, where the file has one for each; empty otherwise."""
+def channel_names(tif: TiffFile, series: TiffPageSeries, count: int) -> tuple[str, ...]:
+    """Names of `count` channels, where the file has one for each; empty otherwise.
+
+    Args:
+        tif: the file.
+        series: the image of the file that is meant.
+        count: its channels.
+    """
     names: list[str] = []
     if tif.is_ome:
-        pixels = _ome_pixels(tif)
-        channels = [] if pixels is None else [e for e in pixels if e.tag.endswith("}Channel")]
-        names = [channel.get("Name", "") for channel in channels]
+        names = _alike([_ome_names(pixels) for pixels in _ome_pixels(tif, series)]) or []
     elif tif.is_imagej:
         labels = (tif.imagej_metadata or {}).get("Labels") or []
         names = [str(label) for label in labels]
@@ -63,21 +74,34 @@ def channel_names(tif: TiffFile, count: int) -> tuple[str, ...]:
     return tuple(names) if len(names) == count > 1 and all(names) else ()
 
 
-def _ome_pixels(tif: TiffFile) -> ElementTree.Element | None:
-    """The element `Pixels` of the first image."""
+def _ome_pixels(tif: TiffFile, series: TiffPageSeries) -> list[ElementTree.Element]:
+    """The element `Pixels` of the image, or of all images where it is not known which one it is.
+
+    It is not known where the metadata tell of images in other files.
+    """
     try:
         root = ElementTree.fromstring(tif.ome_metadata or "")
     except ElementTree.ParseError:
-        return None
-    return next((e for e in root.iter() if e.tag.endswith("}Pixels")), None)
+        return []
+    elements = [element for element in root.iter() if element.tag.endswith("}Pixels")]
+    if len(elements) == len(tif.series):
+        return [e for e, one in zip(elements, tif.series, strict=True) if one is series]
+    return elements
 
 
-def _ome_sizes(pixels: ElementTree.Element | None) -> list[float]:
-    attributes: Mapping[str, str] = {} if pixels is None else pixels.attrib
+def _alike(found: Sequence[list[Found]]) -> list[Found] | None:
+    """What is found for every image, where it is the same for all."""
+    return found[0] if found and all(one == found[0] for one in found) else None
+
+
+def _ome_names(pixels: ElementTree.Element) -> list[str]:
+    return [element.get("Name", "") for element in pixels if element.tag.endswith("}Channel")]
+
+
+def _ome_sizes(pixels: ElementTree.Element) -> list[float]:
     return [
         micrometres(
-            attributes.get(f"PhysicalSize{axis}", ""),
-            attributes.get(f"PhysicalSize{axis}Unit", "µm"),
+            pixels.get(f"PhysicalSize{axis}", ""), pixels.get(f"PhysicalSize{axis}Unit", "µm")
         )
         for axis in "XY"
     ]
