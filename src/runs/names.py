@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from cells.exports.formats import FORMATS
-from utils.paths import ImageFile
+from utils.paths import ImageFile, printable
 
 SUMMARY, RUN, SUBMISSION, REPORT = "summary.csv", "run.json", "submission.csv", "report.html"
 THUMBNAILS = "report_thumbnails"  # folder, where a page cannot hold them
@@ -28,7 +29,7 @@ def unique_names(images: Sequence[ImageFile]) -> list[str]:
         else image.stem
         for image in images
     ]
-    folders = [image.path.absolute().parent.parts[1:] for image in images]
+    folders = [Path(printable(image.path.absolute())).parent.parts[1:] for image in images]
     depths = [len(image.relative.parts) - 1 for image in images]
     first = list(map(_joined, folders, depths, stems))
     names = list(first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ class ImageFile:
 
     Attributes:
         path: where it is.
-        relative: the same, relative to the folder that was listed.
+        relative: the same as text, relative to the folder that was listed.
         part: which of the images in the file, as names end with it; empty for the only one.
     """
 
@@ -113,8 +114,8 @@ class ImageFile:
 
     @property
     def stem(self) -> str:
-        """Name of the image without folders and suffix."""
-        return self.path.stem + self.part
+        """Name of the image without folders and suffix, as text."""
+        return printable(self.path.stem) + self.part
 
 
 def list_images(patterns: Sequence[str], flag: str = "--image") -> list[Path]:
@@ -148,7 +149,7 @@ def find_images(
     for pattern in patterns:
         path = Path(pattern)
         if path.is_file() or is_zarr(path):
-            images.setdefault(path.absolute(), ImageFile(path, Path(path.name)))
+            images.setdefault(path.absolute(), ImageFile(path, Path(printable(path.name))))
             continue
         root = listed_folder(pattern)
         paths = [p for p in _candidates(pattern, recursive) if _is_image(p, leave_out)]
@@ -156,8 +157,14 @@ def find_images(
             kind = "holds no image" if path.is_dir() else "no such file or folder"
             raise InputError(f"{flag} {pattern}: {kind}; give {', '.join(IMAGE_SUFFIXES)} files")
         for found in sorted(paths, key=_natural_key):
-            images.setdefault(found.absolute(), ImageFile(found, found.relative_to(root)))
+            relative = Path(printable(found.relative_to(root)))
+            images.setdefault(found.absolute(), ImageFile(found, relative))
     return list(images.values())
+
+
+def printable(path: str | Path) -> str:
+    """A path as text; of a name that is no UTF-8, what is none becomes a replacement character."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
 
 
 def macos_notes(patterns: Sequence[str], recursive: bool = False) -> list[Path]:

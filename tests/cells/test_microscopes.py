@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
+from cells.readers import microscopes
 from cells.readers.open_file import open_volume
 from cells.readers.volume import Window
 from utils.script import InputError
@@ -145,13 +146,18 @@ class Image:
         return self.array
 
 
+def open_anew(path):
+    """Files of the same name and size, written within a tick of the clock, look alike."""
+    microscopes._open.cache_clear()
+    path.write_bytes(b"something")
+    return open_volume(path)
+
+
 def open_lif(tmp_path, monkeypatch, images: list[Image]):
     package = ModuleType("liffile")
     package.LifFile = lambda path: SimpleNamespace(images=images, close=lambda: None)
     monkeypatch.setitem(sys.modules, "liffile", package)
-    path = tmp_path / "a.lif"
-    path.write_bytes(b"something")
-    return open_volume(path)
+    return open_anew(tmp_path / "a.lif")
 
 
 def test_the_largest_image_of_lif_and_those_like_it(tmp_path, monkeypatch):
@@ -178,9 +184,7 @@ def open_czi(tmp_path, monkeypatch, array: np.ndarray, axes: str, metadata: str)
     package = ModuleType("czifile")
     package.CziFile = lambda path: nullcontext(file)
     monkeypatch.setitem(sys.modules, "czifile", package)
-    path = tmp_path / "a.czi"
-    path.write_bytes(b"something")
-    return open_volume(path)
+    return open_anew(tmp_path / "a.czi")
 
 
 def czi_metadata(x: str = "6.5e-07", names: tuple[str, ...] = ("DAPI", "phase")) -> str:
@@ -269,3 +273,10 @@ def test_frames_of_nd2(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found, STACK[2, 1][WINDOW.slices])
     del volume
     assert closed
+
+
+def test_a_file_is_opened_once_for_all_its_planes(tmp_path, monkeypatch):
+    first = open_lif(tmp_path, monkeypatch, [Image(STACK[0], "CYX")])
+    assert open_volume(tmp_path / "a.lif") is first
+    (tmp_path / "a.lif").write_bytes(b"something else")
+    assert open_volume(tmp_path / "a.lif") is not first

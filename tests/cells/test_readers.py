@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from types import SimpleNamespace
@@ -73,20 +74,20 @@ def test_units_of_imagej(unit, micrometres):
         pages=SimpleNamespace(first=SimpleNamespace(tags=tags)),
     )
     expected = None if micrometres is None else pytest.approx(micrometres / 4)
-    assert pixel_size(tif) == expected
+    assert pixel_size(tif, None) == expected
     for tag in ({}, {"XResolution": tags["XResolution"]}):
         tif.pages.first.tags = tag
-        assert pixel_size(tif) is None
+        assert pixel_size(tif, None) is None
     tif.pages.first.tags = dict.fromkeys(tags, SimpleNamespace(value=(0, 1)))
-    assert pixel_size(tif) is None
+    assert pixel_size(tif, None) is None
 
 
 def test_zeiss_says_metres():
     tif = SimpleNamespace(is_ome=False, is_imagej=False, is_lsm=True)
     tif.lsm_metadata = {"VoxelSizeX": 6.5e-7, "VoxelSizeY": 6.5e-7}
-    assert pixel_size(tif) == pytest.approx(0.65)
+    assert pixel_size(tif, None) == pytest.approx(0.65)
     tif.lsm_metadata = {"VoxelSizeX": 6.5e-7}
-    assert pixel_size(tif) is None
+    assert pixel_size(tif, None) is None
 
 
 @pytest.mark.parametrize(
@@ -479,3 +480,62 @@ def test_a_table_of_strips_that_is_too_short(tmp_path):
         tif.pages[0].tags["RowsPerStrip"].overwrite(3)
     with pytest.raises(InputError, match="a.tif: damaged"):
         whole(open_volume(path))
+
+
+OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+
+
+def ome_of_a_set(kind: str, own: int) -> bytes:
+    """Metadata of two files, each with one position or one time point of 64 x 48 pixels."""
+    uuids = [f"urn:uuid:00000000-0000-0000-0000-00000000000{i}" for i in range(2)]
+    sides = 'SizeX="64" SizeY="48" SizeC="1" SizeZ="1" DimensionOrder="XYCZT" Type="uint16"'
+    planes = [
+        f'<TiffData FirstT="{i if kind == "time" else 0}" IFD="0" PlaneCount="1">'
+        f'<UUID FileName="{kind}{i}.ome.tif">{uuids[i]}</UUID></TiffData>'
+        for i in range(2)
+    ]
+    images = ["".join(planes)] if kind == "time" else planes
+    count = 2 if kind == "time" else 1
+    text = "".join(
+        f'<Image ID="Image:{i}"><Pixels ID="Pixels:{i}" {sides} SizeT="{count}" '
+        'PhysicalSizeX="0.5" PhysicalSizeY="0.5">'
+        f'<Channel ID="Channel:{i}:0" SamplesPerPixel="1"/>{data}'
+        "</Pixels></Image>"
+        for i, data in enumerate(images)
+    )
+    return f'<?xml version="1.0"?><OME xmlns="{OME}" UUID="{uuids[own]}">{text}</OME>'.encode()
+
+
+@pytest.mark.parametrize("kind", ["time", "position"])
+def test_each_file_of_a_set_is_an_image(tmp_path, kind):
+    for i in range(2):
+        path = tmp_path / f"{kind}{i}.ome.tif"
+        description = ome_of_a_set(kind, i)
+        data = np.full((48, 64), 100 * (i + 1), np.uint16)
+        tifffile.imwrite(path, data, description=description, metadata=None)
+    for i in range(2):
+        volume = open_volume(tmp_path / f"{kind}{i}.ome.tif")
+        assert not volume.sizes
+        assert (whole(volume) == 100 * (i + 1)).all()
+        assert volume.pixel_size == 0.5
+
+
+def test_pixel_size_and_channels_are_those_of_the_image_that_is_read(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
+        for side, size, names in ((20, 10.0, ["x", "y"]), (60, 0.5, ["DAPI", "phase"])):
+            metadata = {"axes": "CYX", "PhysicalSizeX": size, "PhysicalSizeY": size}
+            metadata["Channel"] = {"Name": names}
+            data = np.zeros((2, side, side), np.uint16)
+            file.write(data, metadata=metadata, photometric="minisblack")
+    volume = open_volume(tmp_path / "a.ome.tif")
+    assert (volume.shape, volume.left_out) == ((60, 60), 1)
+    assert volume.pixel_size == pytest.approx(0.5)
+    assert volume.channel_names == ("DAPI", "phase")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_paths_that_are_no_text(tmp_path, suffix):
+    path = tmp_path / os.fsdecode(b"Zelle_\xe4" + suffix.encode())
+    path.write_bytes(b"something")
+    with pytest.raises(InputError, match="not in UTF-8"):
+        open_volume(path)

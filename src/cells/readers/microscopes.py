@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
@@ -37,9 +40,19 @@ REMEDY = "export it as TIFF with the microscope's program"
 def open_microscope_file(path: Path, suffix: str) -> Volume:
     """Open a file as one of the suffix, which is one of `OPENERS`.
 
+    The latest one stays open: planes come one after the other, and opening may take as long as
+    reading them all. Threads may read from it together.
+
     Raises:
         InputError: the package for it is not installed, or cannot read the file.
     """
+    status = path.stat()
+    # a forked process shares no open file, whose position reading moves
+    return _open(path, suffix, os.getpid(), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1)
+def _open(path: Path, suffix: str, process: int, changed: int, size: int) -> Volume:
     name, opener = OPENERS[suffix]
     try:
         package = importlib.import_module(name)
@@ -61,12 +74,14 @@ def _nd2(path: Path, nd2: ModuleType) -> Volume:
     sizes = dict(file.sizes)
     frame_axes = "".join(axis for axis in ("C", "Y", "X", "S") if axis in sizes)
     outer = [axis for axis in sizes if axis not in frame_axes]
+    lock = Lock()
 
     def read(index: Mapping[str, int], window: Window) -> np.ndarray:
         number = 0
         for axis in outer:
             number = number * sizes[axis] + index.get(axis, 0)
-        frame = file.read_frame(number).reshape([sizes[axis] for axis in frame_axes])
+        with lock:
+            frame = file.read_frame(number).reshape([sizes[axis] for axis in frame_axes])
         return array_reader(frame, frame_axes)(index, window)
 
     voxel = file.voxel_size()

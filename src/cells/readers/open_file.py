@@ -8,7 +8,7 @@ from cells.readers.microscopes import OPENERS, open_microscope_file
 from cells.readers.pictures import open_picture
 from cells.readers.tiff import open_tiff
 from cells.readers.volume import Volume
-from utils.paths import ZARR, is_zarr
+from utils.paths import ZARR, is_zarr, printable
 from utils.script import InputError
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".lsm", ".btf")
@@ -20,9 +20,12 @@ def open_volume(path: str | Path) -> Volume:
 
     Raises:
         InputError: the file is missing, empty, damaged, of a kind that is unknown or needs a
-            package that is not installed, or promises more pixels than it can hold.
+            package that is not installed, or promises more pixels than it can hold; or its path is
+            no text.
     """
     path = Path(path)
+    if printable(path) != str(path):  # OpenCV crashes on it
+        raise InputError(f"{path}: the path is not in UTF-8; rename the file or its folder")
     if is_zarr(path):
         return open_microscope_file(path, ZARR)
     if not path.is_file():
