@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from cells.exports.formats import FORMATS
 from cells.planes import PlaneChoice
-from runs.plan import PlannedImage, plan_run
+from runs.plan import PlannedImage, files_of_run, plan_run
 from runs.records import Records, settings_key
 from runs.sharing import Share, share_option
 from second_level.pairing import find_second_level, hash_weights
@@ -39,7 +39,7 @@ from utils.options import (
     check_second_level_arguments,
     script_parser,
 )
-from utils.paths import choose_weights, demo_image, macos_notes
+from utils.paths import choose_weights, demo_image, macos_notes, printable
 from utils.script import InputError, one_line, print_error, quick_start, quiet_libraries, run_script
 from utils.stages import StageTimer, peak_memory_mb
 
@@ -53,6 +53,7 @@ NEUTRAL = (
     "image recursive out_dir save report skip_existing shard device threads compile verbose "
     "weights second_level_model second_level_features"
 ).split()
+SCALE_TRIALS = 5  # images that may show no cells before --estimate_scale gives up
 
 
 def parse_args() -> argparse.Namespace:
@@ -125,7 +126,7 @@ def main(args: argparse.Namespace) -> None:
         usual = find_second_level(hashes) if args.second_level else None
         second_level = second_level_from(args, usual)
     if args.estimate_scale:
-        ensemble = at_estimated_scale(args, ensemble, planned[len(planned) // 2])
+        ensemble = at_estimated_scale(args, ensemble, planned)
     if second_level:
         ensemble.lower_thresholds(second_level.detection_share)
     if args.verbose:
@@ -163,9 +164,11 @@ def image_options(args: argparse.Namespace) -> ImageOptions:
 
 
 def at_estimated_scale(
-    args: argparse.Namespace, ensemble: TiledEnsemble, planned: PlannedImage
+    args: argparse.Namespace, ensemble: TiledEnsemble, planned: Sequence[PlannedImage]
 ) -> TiledEnsemble:
     """The ensemble for images of the scale that one of them seems to have.
+
+    It is the middle one, or one of its neighbours where that cannot be read or shows no cells.
 
     Raises:
         InputError: the scale is given, too, or cannot be found.
@@ -175,11 +178,19 @@ def at_estimated_scale(
 
     if args.scale is not None or args.diameter is not None:
         raise InputError("--estimate_scale: give it, or --scale, or --diameter")
-    source = ImageSource(planned.path, planned.plane)
-    image = open_image(source, ensemble.grey_rule, image_options(args))
-    scale = estimate_scale(ensemble.ensemble, image)
-    print(f"estimated from {planned.label}: --scale {scale:.3g}")
-    return ensemble.at_scale(scale)
+    from_middle = sorted(range(len(planned)), key=lambda i: abs(i - len(planned) // 2))
+    errors = []
+    for one in (planned[i] for i in from_middle[:SCALE_TRIALS]):
+        try:
+            source = ImageSource(one.path, one.plane)
+            image = open_image(source, ensemble.grey_rule, image_options(args))
+            scale = estimate_scale(ensemble.ensemble, image)
+        except InputError as error:
+            errors.append(error)
+        else:
+            print(f"estimated from {one.label}: --scale {scale:.3g}")
+            return ensemble.at_scale(scale)
+    raise errors[0]
 
 
 def describe(
@@ -208,6 +219,7 @@ def describe(
         ],
         "second_level": second_level,
         "device": str(ensemble.device),
+        "files": files_of_run(args.save, args.report),
         "options": {name: str(value) for name, value in vars(args).items()},
         "settings": {
             "weights": [digest for _, digest in models],
@@ -258,7 +270,7 @@ def segment_share(
             done += 1
             print(f"{image.label} -> {written.result()}")
             continue
-        message = one_line(error, image.path, "; -v shows more")
+        message = printable(one_line(error, image.path, "; -v shows more"))
         records.fail(image, message)
         if args.verbose and not isinstance(error, InputError):
             traceback.print_exception(error)

@@ -23,7 +23,7 @@ from runs.names import (
     unique_names,
 )
 from runs.records import written_before
-from utils.paths import ImageFile, find_images, listed_folder
+from utils.paths import ImageFile, find_images, listed_folder, printable
 from utils.script import InputError
 
 
@@ -81,9 +81,13 @@ def plan_run(
         leave_out.add(results)
     files = find_images(patterns, recursive, leave_out)
     planned = plan_images(files, out_dir, formats, choice)
-    of_run = [SUMMARY, RUN, *[SUBMISSION] * ("kaggle" in formats), *[REPORT] * report]
-    check_outputs(planned, out_dir, of_run)
+    check_outputs(planned, out_dir, files_of_run(formats, report))
     return planned
+
+
+def files_of_run(formats: Sequence[str], report: bool) -> list[str]:
+    """Names of the files about the whole run that these options ask for."""
+    return [SUMMARY, RUN, *[SUBMISSION] * ("kaggle" in formats), *[REPORT] * report]
 
 
 def plan_images(
@@ -103,7 +107,7 @@ def plan_images(
         PlannedImage(
             image.path,
             plane,
-            f"{image.path}{image.part}",
+            f"{printable(image.path)}{image.part}",
             image.relative.as_posix(),
             name,
             out_dir / picture_name(name, image),

@@ -29,14 +29,24 @@ def settings_key(settings: Mapping[str, object]) -> str:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of an image file; read once, however many of its planes are segmented."""
+    """SHA-256 of an image file; read once, however many of its planes are segmented.
+
+    Of a folder (OME-Zarr), of which only some chunks may be looked at: of the names, sizes and
+    times of all files.
+    """
     status = path.stat()
     return _digest_of(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=16)
 def _digest_of(path: Path, changed: int, size: int) -> str:
-    return sha256(path)
+    if not path.is_dir():
+        return sha256(path)
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        status = file.stat()
+        digest.update(f"{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 class Records:
@@ -55,14 +65,23 @@ class Records:
         """The record of an image, or None where there is none that can be read."""
         return _read(self._path(name))
 
-    def start(self, image: PlannedImage, digest: str) -> None:
+    def start(self, image: PlannedImage, digest: str) -> set[Path]:
         """Say that the image's outputs are about to be written.
 
         Args:
             image: the image.
             digest: SHA-256 of its file.
+
+        Returns:
+            Outputs that were changed since a run wrote them, which have to stay.
         """
-        self._write(image, digest, finished=False)
+        before = self._written(image.name)
+        there = {path for path in image.outputs if path.name in before and path.is_file()}
+        changed = {path for path in there if sha256(path) != before[path.name]}
+        for path in {*image.outputs} - changed:
+            before.pop(path.name, None)
+        self._write(image, digest, finished=False, written=before)
+        return changed
 
     def finish(
         self,
@@ -71,7 +90,7 @@ class Records:
         row: Mapping[str, object],
         cells: Mapping[str, object] | None = None,
     ) -> None:
-        """Say that all outputs are written.
+        """Say that all outputs are written, after `start`.
 
         Args:
             image: the image.
@@ -79,7 +98,10 @@ class Records:
             row: its line of the summary.
             cells: what a report's distributions are made of, see `cell_samples`.
         """
-        self._write(image, digest, finished=True, row=dict(row), cells=dict(cells or {}))
+        written = self._written(image.name)
+        written |= {p.name: sha256(p) for p in image.outputs if p.name not in written}
+        more = {"row": dict(row), "cells": dict(cells or {}), "written": written}
+        self._write(image, digest, finished=True, **more)
 
     def fail(self, image: PlannedImage, message: str) -> None:
         """Say that the image could not be segmented."""
@@ -118,6 +140,10 @@ class Records:
             paths += [self.folder.parent / name for name in OF_THE_RUN]
         remove_leftovers(paths)
 
+    def _written(self, name: str) -> dict[str, str]:
+        """SHA-256 of each output as it was written, by the file's name."""
+        return (self.read(name) or {}).get("written", {})
+
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
 
@@ -133,6 +159,7 @@ class Records:
             "settings": self.key,
             "outputs": outputs,
             "earlier_outputs": sorted(earlier),  # of another --save; they are no images either
+            "written": before.get("written", {}),
             "finished": finished,
             **more,
         }
@@ -144,9 +171,13 @@ def written_before(out_dir: Path) -> set[str]:
     records = [record for p in (out_dir / FOLDER).glob("*.json") if (record := _read(p))]
     names = {name for r in records for name in (*r["outputs"], *r.get("earlier_outputs", []))}
     # a run that was killed before its first image has left nothing but run.json
-    if records or _is_run(_read_json(out_dir / RUN)):
-        names.update(OF_THE_RUN)
-    return names
+    return names | (files_of_runs(out_dir) or {*OF_THE_RUN} if records else files_of_runs(out_dir))
+
+
+def files_of_runs(out_dir: Path) -> set[str]:
+    """Names of the files about whole runs, as `run.json` of a folder tells them."""
+    run = _read_json(out_dir / RUN)
+    return {*run.get("files", OF_THE_RUN)} & {*OF_THE_RUN} if _is_run(run) else set()
 
 
 def _read(path: Path) -> dict | None:
@@ -163,15 +194,18 @@ def _read_json(path: Path) -> object:
 
 
 def _is_run(value: object) -> bool:
-    return isinstance(value, dict) and {"command", "models", "settings"} <= value.keys()
+    known = isinstance(value, dict) and {"command", "models", "settings"} <= value.keys()
+    return known and isinstance(value.get("files", []), list)
 
 
 def _is_record(value: object) -> bool:
     if not isinstance(value, dict) or not FIELDS <= value.keys():
         return False
     lists = value["outputs"], value.get("earlier_outputs", [])
+    written = value.get("written", {})
     return (
-        all(isinstance(names, list) for names in lists)
+        isinstance(written, dict)
+        and all(isinstance(names, list) for names in lists)
         and all(isinstance(name, str) for names in lists for name in names)
         and (value["finished"] is not True or isinstance(value.get("row"), dict))
     )

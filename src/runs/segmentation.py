@@ -87,14 +87,17 @@ def segment_files(
                 ensemble.class_names,
                 loaded.image,
             )
-            records.start(planned, loaded.digest)
+            changed = records.start(planned, loaded.digest)
             for name, path in planned.files.items():
-                WRITERS[name](path, segmented)
-            write_picture(planned.picture, draw_picture(loaded.image, instances))
+                if path not in changed:
+                    WRITERS[name](path, segmented)
+            if planned.picture not in changed:
+                write_picture(planned.picture, draw_picture(loaded.image, instances))
         seconds = loaded.seconds + time.perf_counter() - start
         row = summary_row(segmented, seconds)
         records.finish(planned, loaded.digest, row, cell_samples(segmented))
-        notes = [*loaded.image.notes, *ensemble.notes(instances)]
+        kept = [f"{path} was changed since it was written, and stays" for path in sorted(changed)]
+        notes = [*loaded.image.notes, *ensemble.notes(instances), *kept]
         told = "".join(f"\n  note: {note}" for note in notes)
         return f"{planned.picture}: {_summary(instances, ensemble.class_names)}{told}"
 

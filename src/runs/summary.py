@@ -16,8 +16,9 @@ from cells.exports.kaggle import join_submissions
 from cells.exports.segmented import SegmentedImage
 from runs.names import RUN, SUBMISSION, SUMMARY
 from runs.plan import PlannedImage
-from runs.records import Records
+from runs.records import Records, files_of_runs
 from utils.files import atomic_path, write_json
+from utils.paths import printable
 
 MOST_CELLS = 2000  # of a class in an image that a report's distributions are made of
 LIBRARIES = ("numpy", "torch", "torchvision", "mmcv-full", "mmdet", "opencv-python", "catboost")
@@ -93,15 +94,18 @@ def write_run(out_dir: Path, information: Mapping[str, object], **more: object) 
 
     Args:
         out_dir: folder of the run.
-        information: models, settings and options; versions and hardware are added.
+        information: models, settings, options, and `files`, the names of the files about the whole
+            run, to which those of earlier runs are added, like versions and hardware.
         more: counts at the end.
     """
     surroundings = {
-        "command": sys.argv,
+        "command": [printable(argument) for argument in sys.argv],
         "folder": os.getcwd(),
         "versions": {"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
     }
-    write_json(out_dir / RUN, {**surroundings, **information, **more})
+    named = information.get("files", ())
+    files = {"files": sorted({RUN, SUMMARY, *named, *files_of_runs(out_dir)})}
+    write_json(out_dir / RUN, {**surroundings, **information, **files, **more})
 
 
 def sum_up(
@@ -133,7 +137,9 @@ def sum_up(
         seen = len(done)
         failed = {i.label: r["error"] for i, r in found if records.tells_failure(r)}
         _write_rows(out_dir / SUMMARY, [record["row"] for _, record in done])
-        parts = [image.files["kaggle"] for image, _ in done if "kaggle" in image.files]
+        # another shard's images may be done by an earlier run without --save kaggle
+        files = [(i.files["kaggle"], record) for i, record in done if "kaggle" in i.files]
+        parts = [p for p, record in files if p.name in record["outputs"] and p.is_file()]
         if parts:
             join_submissions(out_dir / SUBMISSION, parts)
         write_run(out_dir, information, images=len(planned), finished=seen, failed=failed)
@@ -141,6 +147,7 @@ def sum_up(
 
 def _write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["image"], lineterminator="\n")
+        names = dict.fromkeys(name for row in rows for name in row) or ["image"]
+        writer = csv.DictWriter(file, list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -9,7 +9,7 @@ import pytest
 
 from cells.exports.formats import FORMATS
 from runs.names import OF_THE_RUN, unique_names
-from runs.plan import plan_images, plan_run
+from runs.plan import files_of_run, plan_images, plan_run
 from runs.summary import write_run
 from utils.files import write_json
 from utils.paths import ImageFile
@@ -136,3 +136,28 @@ def test_own_results_are_written_again_and_never_read(tmp_path):
     assert plan(tmp_path, tmp_path / "out" / ".." / "out", recursive=True) == images
     with pytest.raises(InputError, match="b.png"):  # they are asked for: not "no such file"
         plan(tmp_path / "out" / "*.png", tmp_path / "out")
+
+
+def test_a_report_that_no_run_has_written_is_not_written_to(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.tif").touch()
+    out = tmp_path / "out"
+    write_run(out, {"models": [], "settings": {}, "files": files_of_run([], False)})
+    for name in ("report.html", "submission.csv"):
+        (out / name).write_text("mine")
+        with pytest.raises(InputError, match=name):
+            plan_run([str(tmp_path / "in")], False, out, ["kaggle"], report=True)
+        (out / name).unlink()
+    write_run(out, {"models": [], "settings": {}, "files": files_of_run(["kaggle"], True)})
+    write_run(out, {"models": [], "settings": {}, "files": files_of_run([], False)})
+    (out / "report.html").write_text("of the run before")
+    plan_run([str(tmp_path / "in")], False, out, ["kaggle"], report=True)
+
+
+def test_names_that_are_no_text_become_text(tmp_path):
+    for name in (b"Zelle_\xe4.png", b"Zelle_\xe5.png", "Zelle_\u00e4.png".encode()):
+        (tmp_path / os.fsdecode(name)).touch()
+    planned = plan_run([str(tmp_path)], False, tmp_path / "out", ["csv"])
+    assert len({image.name for image in planned}) == 3
+    for image in planned:
+        f"{image.name} {image.label} {image.file_name} {image.files}".encode()

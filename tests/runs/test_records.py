@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from cells.exports.segmented import SegmentedImage
 from cells.instances import Instances
 from runs.names import OF_THE_RUN
 from runs.plan import PlannedImage, plan_images
-from runs.records import Records, settings_key, written_before
+from runs.records import Records, _digest_of, digest_of, settings_key, written_before
 from runs.sharing import Share, share_option
 from runs.summary import sum_up, summary_row
 from utils.files import sha256
@@ -179,3 +180,54 @@ def test_summary_row_against_known_cells():
     nothing = SegmentedImage("a", "a.png", image, Instances.empty((10, 10)), ("x", "y"))
     row = summary_row(nothing, 1)
     assert (row["cells"], row["confluence (%)"], row["mean area (pixels)"]) == (0, 0, None)
+
+
+def test_what_was_changed_by_hand_is_not_written_again(images, records):
+    image = images[0]
+    assert records.start(image, "") == set()
+    finish(records, image)
+    assert records.start(image, "") == set()
+    finish(records, image)
+    image.files["kaggle"].write_text("corrected by hand")
+    fewer = replace(image, files={})  # another --save knows of it, too
+    assert records.start(fewer, "") == set()
+    records.finish(fewer, sha256(image.path), {})
+    for _ in range(2):  # also once more
+        assert records.start(image, "") == {image.files["kaggle"]}
+        records.finish(image, sha256(image.path), {})
+    records.fail(image, "broken")
+    assert records.start(image, "") == {image.files["kaggle"]}
+
+
+def test_what_a_killed_run_has_written_is_written_again(images, records):
+    image = images[0]
+    finish(records, image)
+    records.start(image, "")
+    image.picture.write_text("of the run that was killed")
+    assert records.start(image, "") == set()
+
+
+def test_the_digest_of_a_folder_reads_no_chunks(tmp_path, monkeypatch):
+    for name in ("zarr.json", "0/c/0/0"):
+        (tmp_path / "a.zarr" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "a.zarr" / name).write_text("x")
+    monkeypatch.setattr("runs.records.sha256", None)
+    _digest_of.cache_clear()
+    before = digest_of(tmp_path / "a.zarr")
+    os.utime(tmp_path / "a.zarr" / "0/c/0/0", (0, 0))
+    _digest_of.cache_clear()
+    assert digest_of(tmp_path / "a.zarr") != before
+
+
+def test_images_that_another_run_did_without_a_submission(images, records, tmp_path):
+    finish(records, images[0], cells=3)
+    fewer = replace(images[1], files={})
+    records.start(fewer, "")
+    records.finish(fewer, sha256(fewer.path), {"image": "b.tif", "new": 1})
+    sum_up(tmp_path / "out", images, records, {})
+    lines = (tmp_path / "out" / "submission.csv").read_text().splitlines()
+    assert lines == ["id,predicted", "a,1 1"]
+    with open(tmp_path / "out" / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {"image": "a.tif", "cells": "3", "new": ""}
+    assert rows[1] == {"image": "b.tif", "cells": "", "new": "1"}
