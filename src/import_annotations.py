@@ -92,6 +92,12 @@ def main(args: argparse.Namespace) -> None:
         targets["valid"]: [image for image in found.images if image.file_name in valid],
     }
     wanted = {path: images for path, images in parts.items() if images}
+    for path in parts.keys() - wanted.keys():
+        if path.exists():
+            raise InputError(
+                f"--out: {path} is of an earlier import, and none is written now that "
+                "replaces it (--valid_share); remove it, or choose another folder"
+            )
     written = write_annotations(wanted, found.class_names, image_dir)
     for path, loaded in written.items():
         print(f"{path}: {summary(loaded)}")

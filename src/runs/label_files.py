@@ -55,14 +55,18 @@ def list_sources(image_dir: Path, labels: Path) -> list[SourceImage]:
     Raises:
         InputError: there is no image.
     """
-    folder = labels if labels.is_dir() else labels.parent
-    leave_out = {folder.absolute() / name for name in written_before(folder)}
+    folder = (labels if labels.is_dir() else labels.parent).resolve()
+    results = written_before(folder)
+    leave_out = {folder / name for name in results}
     if not image_dir.is_dir():
         raise InputError(f"--image_dir {image_dir}: no such folder; give the folder of the images")
-    if not image_dir.resolve().is_relative_to(folder.resolve()):
-        leave_out.add(folder.absolute())
+    inside = folder != image_dir.resolve() and folder.is_relative_to(image_dir.resolve())
+    if inside and results:
+        leave_out.add(folder)
     found = find_images([str(image_dir)], True, leave_out, flag="--image_dir")
     images = _without_labels(found)
+    if inside and labels.is_dir():
+        images = [i for i in images if not _is_in(i.path, folder) or _has_labels_beside(i.path)]
     names = unique_names(images)
     called = [(_place(image), image.stem, image.path.name) for image in images]
     counts = Counter(alias for aliases in called for alias in {*aliases})
@@ -90,11 +94,20 @@ def _without_labels(images: Sequence[ImageFile]) -> list[ImageFile]:
 
     def is_label(path: Path) -> bool:
         return any(
-            path.name.endswith(ending) and path.with_name(path.name.removesuffix(ending)) in stems
+            path.name.endswith(ending) and path.parent / path.name.removesuffix(ending) in stems
             for ending in endings
         )
 
     return [image for image in images if not is_label(image.path)]
+
+
+def _is_in(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder)
+
+
+def _has_labels_beside(path: Path) -> bool:
+    endings = [ending for endings in ENDINGS.values() for ending in endings]
+    return any((path.parent / f"{path.stem}{ending}").is_file() for ending in endings)
 
 
 def find_label_files(

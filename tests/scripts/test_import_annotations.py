@@ -19,8 +19,10 @@ from cells.imports.dataset import split_by_share
 from cells.imports.formats import ENDINGS
 from cells.instances import Instances
 from cells.rle import rle_crop
+from runs.label_files import find_label_files, list_sources
 from runs.plan import plan_run
 from training.data import load_training_data
+from utils.files import write_json
 from utils.script import InputError
 
 SIZE = (12, 20)
@@ -249,3 +251,50 @@ def test_the_script(start, run, tmp_path, images):
     done = run("import_annotations.py", *folders, "--out", tmp_path / "other")
     assert_one_line_error(done, "--labels", "1 invalid label")
     assert "a_png_rois.zip" in done.stderr and not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("place", ["link", "up/../run"])
+def test_results_among_the_images_however_the_folder_is_spelled(
+    tmp_path, monkeypatch, images, place
+):
+    run = tmp_path / "run"
+    run.mkdir()
+    (tmp_path / "up").mkdir()
+    (tmp_path / "link").symlink_to(run)
+    cv2.imwrite(str(run / "a.tif"), np.full(SIZE, 100, np.uint8))
+    cv2.imwrite(str(run / "a.png"), np.zeros((*SIZE, 3), np.uint8))  # the run's picture
+    tifffile.imwrite(run / "a_labels.tif", masks_of(1)[0].astype(np.uint16))
+    record = {"sha256": "", "settings": "", "finished": False}
+    write_json(run / "records" / "a.json", {**record, "outputs": ["a.png", "a_labels.tif"]})
+    folder = tmp_path / place
+    for labels in (folder, folder / "a_labels.tif"):
+        sources = list_sources(folder, labels)
+        assert [source.file_name for source in sources] == ["a.tif"]
+        assert list(find_label_files(labels, sources, folder, None).of_image) == ["a.tif"]
+
+
+def test_images_beside_their_labels_in_a_folder_of_the_images(tmp_path):
+    for name in ("p1/a.png", "p2/b.png", "p1/labels/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.full(SIZE, 100, np.uint8))
+    tifffile.imwrite(tmp_path / "p2" / "b_labels.tif", masks_of(1)[0].astype(np.uint16))
+    (tmp_path / "p2" / "_labels.tif").touch()  # a label image of nothing
+
+    def names(labels: str) -> list[str]:
+        return [source.file_name for source in list_sources(tmp_path, tmp_path / labels)]
+
+    assert names("p2") == ["p1/a.png", "p1/labels/a.png", "p2/b.png"]
+    assert names("p2/b_labels.tif") == ["p1/a.png", "p1/labels/a.png", "p2/_labels.tif", "p2/b.png"]
+    assert "p1/labels/a.png" not in names("p1/labels")  # a label image, called as its image is
+
+
+def test_validation_images_of_an_earlier_import_are_not_left_beside_the_new_ones(
+    tmp_path, monkeypatch, images
+):
+    infer(tmp_path, images, "labels")
+    out = import_labels(monkeypatch, tmp_path)
+    with pytest.raises(InputError, match="annotations_valid_0.json is of an earlier import"):
+        import_labels(monkeypatch, tmp_path, "--valid_share", "0", "--overwrite")
+    (out / "annotations_valid_0.json").unlink()
+    import_labels(monkeypatch, tmp_path, "--valid_share", "0", "--overwrite")
+    assert [path.name for path in out.iterdir()] == ["annotations_train_0.json"]
