@@ -111,10 +111,22 @@ def predict_images(
     for (record, path), (_, image) in bar:
         found = ensemble.candidates(image)
         count += len(found.kept)
-        about = record.id, str(record.path), ensemble.class_names, found.kept, hashes
-        # tiles of a larger image have thresholds of their own, which all that is kept has reached
-        limits = max(found.threshold / share, 0.0), share
-        write_predictions(path, ImagePredictions(*about, *limits, ensemble.grey_rule, settings))
+        predictions = ImagePredictions(
+            image_id=record.id,
+            image_path=str(record.path),
+            class_names=ensemble.class_names,
+            instances=found.kept,
+            weights=hashes,
+            # tiles of a larger image have thresholds of their own
+            threshold=max(found.threshold / share, 0.0),
+            detection_share=share,
+            grey_rule=ensemble.grey_rule,
+            settings=settings,
+            image_scale=ensemble.tiling.image_scale,
+            tile=(*ensemble.tile_size, ensemble.tiling.overlap),
+            unlowered=found.unlowered,
+        )
+        write_predictions(path, predictions)
     skipped = len(truth.images) - len(wanted)
     print(f"{len(wanted)} image(s), {count} instances -> {out_dir}; {skipped} were there already")
 

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "reports": {"runs", "cells", "utils"},
     "evaluation": {"network", "cells", "utils"},
     "training": {"evaluation", "network", "cells", "utils"},
-    "second_level": {"evaluation", "cells", "utils"},
+    "second_level": {"evaluation", "network", "cells", "utils"},
 }
 NEVER = {"cells": {"torch", "torchvision", "mmcv", "mmdet"}}
 

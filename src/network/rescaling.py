@@ -28,14 +28,23 @@ def at_training_scale(rescore: Rescore, image_scale: float) -> Rescore:
         return rescore
 
     def rescaled(instances: Instances, image: np.ndarray) -> Instances:
-        height, width = (max(1, round(side * image_scale)) for side in image.shape[:2])
-        seen = resized(instances, image_scale, (height, width))
-        answer = rescore(seen, cv2.resize(image, (width, height)))
+        seen, pixels = as_in_training(instances, image, image_scale)
+        answer = rescore(seen, pixels)
         number = {id(mask): i for i, mask in enumerate(seen.masks)}
         chosen = np.array([number[id(mask)] for mask in answer.masks], np.int64)
         return replace(instances[chosen], scores=answer.scores)
 
     return rescaled
+
+
+def as_in_training(
+    instances: Instances, image: np.ndarray, image_scale: float
+) -> tuple[Instances, np.ndarray]:
+    """Instances and their uint8 BGR image as large as in training, see `at_training_scale`."""
+    if image_scale == 1:
+        return instances, image
+    height, width = (max(1, round(side * image_scale)) for side in image.shape[:2])
+    return resized(instances, image_scale, (height, width)), cv2.resize(image, (width, height))
 
 
 def resized(instances: Instances, factor: float, image_size: tuple[int, int]) -> Instances:

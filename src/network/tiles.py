@@ -142,17 +142,31 @@ def by_tile(
     Returns:
         All instances that the function returned, highest score first.
     """
-    owners = _owners(instances, tiles)
     results = []
+    for _, place, own in instances_by_tile(instances, tiles):
+        changed = function(own, picture.window(*place))
+        results.append(moved(changed, place.x0, place.y0, instances.image_size))
+    return concatenate(results, instances.image_size).sorted_by_score()
+
+
+def instances_by_tile(
+    instances: Instances, tiles: Sequence[Tile]
+) -> Iterator[tuple[np.ndarray, Window, Instances]]:
+    """The instances of each tile that has any, see `by_tile`.
+
+    Yields:
+        Their positions in `instances`, int64; the tile's part of the image; and the instances in
+        the frame of this part.
+    """
+    owners = _owners(instances, tiles)
     for number, tile in enumerate(tiles):
-        own = instances[owners == number]
+        positions = np.flatnonzero(owners == number)
+        if not len(positions):
+            continue
+        own = instances[positions]
         place = _hull(own, tile.own)
         size = place.y1 - place.y0, place.x1 - place.x0
-        inside = moved(own, -place.x0, -place.y0, size)
-        if len(own):
-            changed = function(inside, picture.window(*place))
-            results.append(moved(changed, place.x0, place.y0, instances.image_size))
-    return concatenate(results, instances.image_size).sorted_by_score()
+        yield positions, place, moved(own, -place.x0, -place.y0, size)
 
 
 def _owners(instances: Instances, tiles: Sequence[Tile]) -> np.ndarray:
@@ -166,12 +180,12 @@ def _owners(instances: Instances, tiles: Sequence[Tile]) -> np.ndarray:
 
 
 def _hull(instances: Instances, place: Window) -> Window:
-    """The smallest window with a place and all crops of the instances."""
+    """The smallest window with a place and all crops of the instances, of which there are some."""
     sizes = np.array([mask.shape for mask in instances.masks]).reshape(-1, 2)
     low, high = instances.offsets, instances.offsets + sizes[:, ::-1]
     return Window(
-        int(min(place.y0, *low[:, 1])) if len(low) else place.y0,
-        int(max(place.y1, *high[:, 1])) if len(low) else place.y1,
-        int(min(place.x0, *low[:, 0])) if len(low) else place.x0,
-        int(max(place.x1, *high[:, 0])) if len(low) else place.x1,
+        int(min(place.y0, *low[:, 1])),
+        int(max(place.y1, *high[:, 1])),
+        int(min(place.x0, *low[:, 0])),
+        int(max(place.x1, *high[:, 0])),
     )

@@ -93,7 +93,7 @@ class TiledEnsemble:
         self._progress = progress
         field = training_field(ensemble.views[0].detector.inference)
         scaled = tuple(max(1, round(side / self.tiling.image_scale)) for side in field)
-        self._tile_size = self.tiling.tile_size or scaled
+        self.tile_size = self.tiling.tile_size or scaled
         self.tiles((1, 1))
 
     @property
@@ -112,7 +112,7 @@ class TiledEnsemble:
 
     def tiles(self, image_size: tuple[int, int]) -> list[Tile]:
         """The tiles of an image of (height, width) pixels."""
-        return tile_grid(image_size, self._tile_size, self.tiling.overlap)
+        return tile_grid(image_size, self.tile_size, self.tiling.overlap)
 
     def predict(self, image: np.ndarray | Picture, timer: StageTimer | None = None) -> Instances:
         """Segment one image.

@@ -16,6 +16,9 @@ from cells.annotations import AnnotatedImage, AnnotationSet, check_same_classes
 from cells.images import read_image
 from cells.instances import Instances
 from cells.rle import rle_iou, to_rles
+from evaluation.metrics import compare_instances
+from network.rescaling import as_in_training
+from network.tiles import instances_by_tile, tile_grid
 from second_level.features.table import compute_features
 from second_level.model import MISSING, predict_iou
 from second_level.predictions import ImagePredictions, read_predictions
@@ -45,7 +48,8 @@ class TrainingSet:
         paths: prediction file of each image.
         records: truth of each image.
         table: features, float64 [R, columns], NaN where missing.
-        iou: target, float64 [R], largest IoU with any true cell.
+        iou: target, float64 [R], largest IoU with any true cell; NaN in crowd regions, where an
+            instance is neither right nor wrong.
         scores: float32 [R], what the models gave.
         image_of: int64 [R], position in `records`.
         weights: SHA-256 of the checkpoints that predicted; none where the files do not tell.
@@ -71,7 +75,7 @@ def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet
         InputError: no files, damaged ones, files of images that the annotations lack or of other
             classes or models, or fewer than two images with predictions.
     """
-    found = sorted(Path(data_dir).glob("*.pkl"))
+    found = sorted(p for p in Path(data_dir).glob("*.pkl") if not p.name.startswith("."))
     if not found:
         raise InputError(
             f"--data_dir {data_dir}: no prediction pickles in it; "
@@ -79,21 +83,26 @@ def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet
         )
     record_of = {record.id: record for record in truth.images}
     first = read_predictions(found[0])
+    file_of: dict[str | int, Path] = {}
     paths, records, tables, targets, scores, empty = [], [], [], [], [], []
     for path in tqdm(found, desc="features"):
         predictions = read_predictions(path)
         check_same_classes(f"{path}", predictions.class_names, "the annotations", truth.class_names)
         _check_same_models(path, predictions, found[0].name, first)
         record = _matching_record(path, predictions, record_of)
+        if file_of.setdefault(record.id, path) != path:
+            raise InputError(
+                f"{path}: image {record.id!r} is in {file_of[record.id].name}, too; remove one"
+            )
         instances = predictions.instances
         if not len(instances):
             empty.append(str(record.id))
             continue
         paths.append(path)
         records.append(record)
-        image = read_image(record.path, predictions.grey_rule)
-        tables.append(compute_features(instances, image))
-        targets.append(largest_iou(instances, record))
+        tables.append(features_of(predictions, read_image(record.path, predictions.grey_rule)))
+        counted = compare_instances(instances, record).counted
+        targets.append(np.where(counted, largest_iou(instances, record), np.nan))
         scores.append(instances.scores)
     if empty:
         print(f"no predictions, left out: {len(empty)} image(s), for example {empty[0]}")
@@ -125,11 +134,12 @@ def _check_same_models(
             f"{path}: predicted by other models than {first_name}; give --data_dir "
             "the predictions of one run of prepare_for_2nd_level_model.py"
         )
-    if predictions.detection_share != first.detection_share:
-        raise InputError(
-            f"{path}: made with another --detection_share than {first_name}; write all of them "
-            "again with prepare_for_2nd_level_model.py"
-        )
+    for option in ("detection_share", "settings"):
+        if getattr(predictions, option) != getattr(first, option):
+            raise InputError(
+                f"{path}: made with another --detection_share or other options than {first_name}; "
+                "write all of them again with prepare_for_2nd_level_model.py"
+            )
 
 
 def _matching_record(
@@ -147,6 +157,26 @@ def _matching_record(
             f"{record.image_size}; {remedy}"
         )
     return record
+
+
+def features_of(predictions: ImagePredictions, image: np.ndarray) -> pd.DataFrame:
+    """Features as the 2nd level will see them: tile by tile, and at the training's scale.
+
+    Args:
+        predictions: N instances of an image.
+        image: uint8 [height, width, 3], BGR.
+
+    Returns:
+        N rows.
+    """
+    instances = predictions.instances
+    *tile_size, overlap = predictions.tile or (*instances.image_size, 0)
+    tiles = tile_grid(instances.image_size, tuple(tile_size), overlap)
+    tables = []
+    for positions, place, own in instances_by_tile(instances, tiles):
+        seen, pixels = as_in_training(own, image[place.slices], predictions.image_scale)
+        tables.append(compute_features(seen, pixels).set_index(positions))
+    return pd.concat(tables).sort_index()
 
 
 def largest_iou(instances: Instances, record: AnnotatedImage) -> np.ndarray:
@@ -188,7 +218,9 @@ def fit(
         allow_writing_files=False,
         logging_level="Silent",
     )
-    names = usable_columns(table)
+    known = ~np.isnan(iou)
+    table, iou = table[known], iou[known]
+    names = usable_columns(table) if len(table) else []
     if not names:
         raise InputError("--data_dir: no feature differs between the instances; give more images")
     with tqdm(total=settings.iterations, desc=description) as bar:
@@ -246,7 +278,7 @@ def figures(data: TrainingSet, predicted: np.ndarray, drop_threshold: float) -> 
     Precision and recall are those of finding the wrong instances (IoU under 0.5) by a predicted IoU
     under the drop threshold; NaN where none is found or none is wrong.
     """
-    tested = ~np.isnan(predicted)
+    tested = ~np.isnan(predicted) & ~np.isnan(data.iou)
     predicted, iou, scores = predicted[tested], data.iou[tested], data.scores[tested]
     flagged, wrong = predicted < drop_threshold, iou < BAD_IOU
     found = np.count_nonzero(flagged & wrong)

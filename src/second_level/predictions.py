@@ -4,11 +4,12 @@ A file is a dict of plain Python types and NumPy arrays: `image_id`, `image_path
 (height, width), `class_names`, `weights` (SHA-256 of the checkpoints), `boxes`, `scores`, `labels`
 and `offsets` as in `Instances`, and `masks`, a list of uint16 crops (probability times 65535).
 Later files also have `agreement` as in `Instances`, `threshold`, `detection_share`, `grey` (see
-`GreyRule`) and `settings`.
+`GreyRule`), `settings`, `image_scale`, `tile`, and `unlowered`, a dict of instances.
 """
 
 from __future__ import annotations
 
+import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,10 @@ class ImagePredictions:
         detection_share: from this share of the threshold on there are instances.
         grey_rule: how the image is to be read; earlier files do not say it.
         settings: the options that they were made with, as text; empty in earlier files.
+        image_scale: size of the image's pixels relative to those of the training images.
+        tile: (height, width, overlap) of the tiles that the image was cut into; None in earlier
+            files: it was not.
+        unlowered: of several tiles, which have thresholds of their own, what these let pass.
     """
 
     image_id: str | int
@@ -53,10 +58,15 @@ class ImagePredictions:
     detection_share: float = 1.0
     grey_rule: GreyRule = AS_STORED
     settings: str = ""
+    image_scale: float = 1.0
+    tile: tuple[int, int, int] | None = None
+    unlowered: Instances | None = None
 
     @property
     def kept(self) -> Instances:
         """Instances that reach the threshold."""
+        if self.unlowered is not None:
+            return self.unlowered
         return self.instances[self.instances.scores >= np.float32(self.threshold)]
 
 
@@ -71,27 +81,36 @@ def write_predictions(path: str | Path, predictions: ImagePredictions) -> None:
     Raises:
         InputError: the folder cannot be written to.
     """
-    instances = predictions.instances
+    unlowered = predictions.unlowered
     record = {
         "image_id": predictions.image_id,
         "image_path": str(predictions.image_path),
-        "image_size": tuple(int(side) for side in instances.image_size),
+        "image_size": tuple(int(side) for side in predictions.instances.image_size),
         "class_names": list(predictions.class_names),
         "weights": list(predictions.weights),
+        **_to_arrays(predictions.instances),
+        "threshold": float(predictions.threshold),
+        "detection_share": float(predictions.detection_share),
+        "grey": predictions.grey_rule.to_dict(),
+        "settings": predictions.settings,
+        "image_scale": float(predictions.image_scale),
+        "tile": predictions.tile,
+        "unlowered": None if unlowered is None else _to_arrays(unlowered),
+    }
+    with atomic_path(path) as temporary:
+        # protocol 4 holds an array's bytes in a form that any NumPy reads
+        temporary.write_bytes(pickle.dumps(record, protocol=4))
+
+
+def _to_arrays(instances: Instances) -> dict[str, object]:
+    return {
         "boxes": np.ascontiguousarray(instances.boxes, np.float32),
         "scores": np.ascontiguousarray(instances.scores, np.float32),
         "labels": np.ascontiguousarray(instances.labels, np.int64),
         "offsets": np.ascontiguousarray(instances.offsets, np.int64),
         "masks": [_to_steps(mask) for mask in instances.masks],
         "agreement": np.ascontiguousarray(instances.agreement, np.float32),
-        "threshold": float(predictions.threshold),
-        "detection_share": float(predictions.detection_share),
-        "grey": predictions.grey_rule.to_dict(),
-        "settings": predictions.settings,
     }
-    with atomic_path(path) as temporary:
-        # protocol 4 holds an array's bytes in a form that any NumPy reads
-        temporary.write_bytes(pickle.dumps(record, protocol=4))
 
 
 def _to_steps(mask: np.ndarray) -> np.ndarray:
@@ -128,29 +147,7 @@ def _checked(record: object) -> ImagePredictions:
         raise TypeError("image_size is not a pair of whole numbers above 0")
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise TypeError("class_names are not texts")
-    if not isinstance(record["masks"], list):
-        raise TypeError("masks are not a list")
-    crops = [mask.array for mask in record["masks"]]
-    count = len(crops)
-    boxes = _array(record, "boxes", np.float32, (count, 4))
-    scores = _array(record, "scores", np.float32, (count,))
-    labels = _array(record, "labels", np.int64, (count,))
-    offsets = _array(record, "offsets", np.int64, (count, 2))
-    if not ((np.abs(boxes) <= 2 * LARGEST_SIDE).all() and np.isfinite(scores).all()):
-        raise ValueError("boxes or scores are out of range")
-    if count and not 0 <= labels.min() <= labels.max() < len(names):
-        raise ValueError("labels out of range")
-    if any(crop.ndim != 2 or crop.dtype != np.uint16 for crop in crops):
-        raise ValueError("masks are not uint16 [h, w]")
-    sizes = np.array([crop.shape for crop in crops], np.int64).reshape(-1, 2)[:, ::-1]
-    if (offsets < 0).any() or (offsets > (width, height) - sizes).any():
-        raise ValueError("masks reach outside the image")
-    masks = [crop.astype(np.float32) / np.float32(STEPS) for crop in crops]
-    # earlier files hold all that the models' thresholds let pass, and do not know the agreement
-    agreement = None
-    if "agreement" in record:
-        agreement = _array(record, "agreement", np.float32, (count, len(AGREEMENT)))
-    instances = Instances((height, width), boxes, scores, labels, masks, offsets, agreement)
+    instances = _checked_instances(record, (height, width), len(names))
     limits = [float(record.get(name, default)) for name, default in LIMITS]
     if not all(0 <= limit <= 1 for limit in limits):
         raise ValueError("threshold or detection_share is not between 0 and 1")
@@ -162,7 +159,50 @@ def _checked(record: object) -> ImagePredictions:
         raise TypeError("settings are no text")
     about = record["image_id"], record["image_path"], tuple(names)
     rule = GreyRule.from_dict(record["grey"]) if "grey" in record else AS_STORED
-    return ImagePredictions(*about, instances, tuple(weights), *limits, rule, settings)
+    image_scale, tile = float(record.get("image_scale", 1)), record.get("tile")
+    if not 0 < image_scale < math.inf:
+        raise ValueError("image_scale is not above 0")
+    if tile is not None:
+        _check_tile(tile)
+    unlowered = record.get("unlowered")
+    if unlowered is not None:
+        unlowered = _checked_instances(unlowered, (height, width), len(names))
+    return ImagePredictions(
+        *about, instances, tuple(weights), *limits, rule, settings, image_scale, tile, unlowered
+    )
+
+
+def _check_tile(tile: tuple[int, int, int]) -> None:
+    height, width, overlap = tile
+    if not all(type(side) is int for side in tile) or not 0 <= overlap <= min(height, width) // 2:
+        raise ValueError("tile is not that of a grid")
+
+
+def _checked_instances(record: dict, size: tuple[int, int], class_count: int) -> Instances:
+    height, width = size
+    if not isinstance(record["masks"], list):
+        raise TypeError("masks are not a list")
+    crops = [mask.array for mask in record["masks"]]
+    count = len(crops)
+    boxes = _array(record, "boxes", np.float32, (count, 4))
+    scores = _array(record, "scores", np.float32, (count,))
+    labels = _array(record, "labels", np.int64, (count,))
+    offsets = _array(record, "offsets", np.int64, (count, 2))
+    if not ((np.abs(boxes) <= 2 * LARGEST_SIDE).all() and np.isfinite(scores).all()):
+        raise ValueError("boxes or scores are out of range")
+    if count and not 0 <= labels.min() <= labels.max() < class_count:
+        raise ValueError("labels out of range")
+    if any(crop.ndim != 2 or crop.dtype != np.uint16 for crop in crops):
+        raise ValueError("masks are not uint16 [h, w]")
+    sizes = np.array([crop.shape for crop in crops], np.int64).reshape(-1, 2)[:, ::-1]
+    if (offsets < 0).any() or (offsets > (width, height) - sizes).any():
+        raise ValueError("masks reach outside the image")
+    masks = [crop.astype(np.float32) / np.float32(STEPS) for crop in crops]
+    # earlier files hold all that the models' thresholds let pass, and do not know the agreement
+    agreement = None
+    if "agreement" in record:
+        agreement = _array(record, "agreement", np.float32, (count, len(AGREEMENT)))
+    return Instances(size, boxes, scores, labels, masks, offsets, agreement)
 
 
 def _array(record: dict, name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:

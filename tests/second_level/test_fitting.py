@@ -11,10 +11,14 @@ from helpers import CLASS_NAMES
 from second_level_data import predictions_of, truth_of, write_all
 
 from cells.instances import Instances
+from cells.pictures import ArrayPicture
 from evaluation.metrics import compare_instances
-from second_level.features.table import FEATURE_NAMES
+from network.rescaling import at_training_scale
+from network.tiles import by_tile, tile_grid
+from second_level.features.table import FEATURE_NAMES, compute_features
 from second_level.fitting import (
     Settings,
+    features_of,
     figures,
     fit,
     largest_iou,
@@ -159,3 +163,63 @@ def test_an_image_without_predictions_is_left_out(folder, tmp_path, capsys):
     data = load_training_set(tmp_path, truth)
     assert len(data.records) == 5
     assert f"left out: 1 image(s), for example {record.id}" in capsys.readouterr().out
+
+
+def test_features_are_those_that_the_second_level_will_see(folder):
+    """Tile by tile and at the training's scale, as `TiledEnsemble.rescored` does it."""
+    truth = truth_of(folder)
+    record, rng = truth.images[0], np.random.default_rng(0)
+    instances = predictions_of(truth, 0, rng)
+    image = rng.integers(0, 255, (*record.image_size, 3), np.uint8)
+    tile = (48, 64, 8)
+    predictions = ImagePredictions(
+        record.id, "", CLASS_NAMES, instances, image_scale=0.5, tile=tile
+    )
+    found = features_of(predictions, image)
+    seen = []
+
+    def rescore(own, pixels):
+        seen.append(compute_features(own, pixels).assign(score=own.scores))
+        return own
+
+    tiles = tile_grid(record.image_size, tile[:2], tile[2])
+    assert len(tiles) > 1
+    by_tile(at_training_scale(rescore, 0.5), instances, ArrayPicture(image), tiles)
+    expected = pd.concat(seen).set_index("score").loc[instances.scores]
+    assert len(seen) > 1 and list(found.index) == list(range(len(instances)))
+    np.testing.assert_array_equal(found.to_numpy(), expected.to_numpy())
+    whole = features_of(replace(predictions, image_scale=1.0, tile=None), image)
+    pd.testing.assert_frame_equal(whole, compute_features(instances, image))
+
+
+def test_instances_in_crowd_regions_teach_nothing(folder):
+    truth = truth_of(folder)
+    crowded = replace(truth.images[0], iscrowd=np.ones(len(truth.images[0].rles), bool))
+    data = load_training_set(
+        folder / "pickles", replace(truth, images=[crowded, *truth.images[1:]])
+    )
+    inside = np.isnan(data.iou)
+    assert 0 < inside.sum() < len(data.iou) and set(data.image_of[inside]) == {0}
+    settings = Settings(iterations=10)
+    model = fit(data.table, data.iou, settings)
+    assert np.isfinite(predict_iou(model, data.table[model.feature_names_])).all()
+    predicted = predict_held_out(data, [np.array([0])], settings)
+    measured = figures(data, predicted, 0.3)
+    assert measured["instances"] == (data.image_of == 0).sum() - inside.sum()
+    assert np.isfinite(sweep_drop_thresholds(data, predicted, [0.3]).before).all()
+
+
+def test_predictions_that_do_not_belong_together(folder, tmp_path):
+    truth = truth_of(folder)
+    write_all(truth, tmp_path)
+    first = sorted(tmp_path.glob("*.pkl"))[-1]
+    (tmp_path / f".{first.stem}-0123abcd.pkl").write_bytes(b"left by a killed process")
+    load_training_set(tmp_path, truth)
+    found = read_predictions(first)
+    write_predictions(tmp_path / "z.pkl", found)
+    with pytest.raises(InputError, match=f"z.pkl: image .* is in {first.name}, too"):
+        load_training_set(tmp_path, truth)
+    (tmp_path / "z.pkl").unlink()
+    write_predictions(first, replace(found, settings="{'tta': 'flip'}"))
+    with pytest.raises(InputError, match=f"{first.name}: made with .*other options"):
+        load_training_set(tmp_path, truth)

@@ -61,8 +61,11 @@ def test_the_bundled_one_belongs_to_the_bundled_models():
 
 
 def test_script(start, run, folder):
-    (folder / "catboost.pkl").write_bytes(Path(in_repository(BUNDLED_SECOND_LEVEL)).read_bytes())
+    bundled = Path(in_repository(BUNDLED_SECOND_LEVEL))
+    (folder / "catboost.pkl").write_bytes(bundled.read_bytes())
     options = ("--weights", folder / "a.pth", "--2nd_level_model", folder / "catboost.pkl")
+    assert_one_line_error(run("pair_2nd_level.py", *options), "features.csv")
+    (folder / "features.csv").write_bytes(bundled.with_name("features.csv").read_bytes())
     done = start("pair_2nd_level.py", *options)
     assert done.returncode == 0, done.stderr
     assert find_second_level(hashes(folder, "a.pth"), folder) == str(folder / "catboost.pkl")

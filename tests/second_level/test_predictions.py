@@ -58,7 +58,8 @@ def test_prediction_file_needs_nothing_of_this_project_and_is_small(tmp_path):
     assert path.stat().st_size < 2e6
     record = pickle.loads(path.read_bytes())
     assert {type(value) for value in record.values()} <= {
-        *(dict, list, tuple, str, int, float, np.ndarray)
+        type(None),
+        *(dict, list, tuple, str, int, float, np.ndarray),
     }
 
 
