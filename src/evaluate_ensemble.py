@@ -27,7 +27,7 @@ from utils.options import (
     script_parser,
 )
 from utils.paths import choose_weights
-from utils.script import quiet_libraries, run_script
+from utils.script import InputError, quiet_libraries, run_script
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,6 +41,11 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     check_second_level_arguments(args)
+    if args.predictions and args.second_level_model:
+        raise InputError(
+            "--2nd_level_model: works on the models' probabilities, which --predictions do not "
+            "hold; leave one of them out"
+        )
     from second_level.model import second_level_from
 
     weights = [] if args.predictions else choose_weights(args.weights)

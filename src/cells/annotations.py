@@ -14,12 +14,14 @@ from tqdm import tqdm
 
 from cells.grey import AS_STORED, GreyRule
 from cells.images import image_shape, read_image
+from cells.instances import dominant_class
 from cells.rle import to_rle
 from utils.files import read_json
 from utils.script import InputError, report_problems
 from utils.stages import load_ahead
 
 LARGEST_SIDE = 10**6  # of an image, in pixels
+NO_TYPE = -1  # cell type of an image without cells
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,12 @@ class AnnotatedImage:
     labels: np.ndarray
     rles: list[dict]
     iscrowd: np.ndarray
+
+    @property
+    def cell_type(self) -> int:
+        """The most frequent class of the single cells, or `NO_TYPE` without any."""
+        labels = self.labels[~self.iscrowd]
+        return dominant_class(labels) if len(labels) else NO_TYPE
 
     @property
     def cell_rles(self) -> list[dict]:
@@ -182,13 +190,18 @@ def read_coco(path: Path) -> dict:
 def _check_values(coco: dict) -> None:
     """Check the kinds of values; whole numbers written as 128.0 become ints, in place.
 
+    As ids, too: results that are written for them would not be found again.
+
     Raises:
         ValueError: names the entry.
     """
     for number, image in enumerate(coco["images"]):
         where = f"entry {number} of 'images'"
+        image["id"] = whole_number(image["id"])
         if not _is_id(image["id"]):
-            raise ValueError(f"{where}: the id {image['id']!r:.40} is neither a number nor a text")
+            raise ValueError(
+                f"{where}: the id {image['id']!r:.40} is neither a whole number nor a text"
+            )
         if not isinstance(image["file_name"], str) or not image["file_name"].strip():
             raise ValueError(f"{where}: the file_name {image['file_name']!r:.40} is not a name")
         for side in ("width", "height"):
@@ -200,20 +213,29 @@ def _check_values(coco: dict) -> None:
             image[side] = int(value)
     for number, category in enumerate(coco["categories"]):
         where = f"entry {number} of 'categories'"
+        category["id"] = whole_number(category["id"])
         if not _is_id(category["id"]):
-            raise ValueError(f"{where}: the id {category['id']!r:.40} is neither number nor text")
+            raise ValueError(
+                f"{where}: the id {category['id']!r:.40} is neither a whole number nor a text"
+            )
         if not isinstance(category["name"], str) or not category["name"].strip():
             raise ValueError(f"{where}: the name {category['name']!r:.40} is not a text")
     if len({isinstance(category["id"], str) for category in coco["categories"]}) > 1:
         raise ValueError("'categories' has ids of both kinds, numbers and texts")
     for annotation in coco["annotations"]:
-        for name in ("id", "image_id", "category_id"):
-            if not _is_id(annotation.get(name, 0)):  # an id that is found nowhere
+        for name in {"id", "image_id", "category_id"} & annotation.keys():
+            annotation[name] = whole_number(annotation[name])
+            if not _is_id(annotation[name]):  # an id that is found nowhere
                 annotation[name] = f"{annotation[name]!r:.40}"
 
 
+def whole_number(value: object) -> object:
+    """The value; 128.0 as an int."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _is_id(value: object) -> bool:
-    return isinstance(value, str | int | float) and value == value
+    return isinstance(value, str | int)
 
 
 def repeated_ids(coco: dict, keys: Sequence[str]) -> list[str]:

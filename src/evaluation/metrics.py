@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 from pycocotools import mask as coco_mask
 
-from cells.annotations import AnnotatedImage
-from cells.instances import Instances, dominant_class
+from cells.annotations import NO_TYPE, AnnotatedImage
+from cells.instances import Instances
 from cells.masks import label_image
 from cells.rle import foreground_pixels
 
 IOU_THRESHOLDS = np.arange(50, 100, 5) / 100  # 0.50, 0.55 ... 0.95
 TRUTH_CHUNK = 128  # true masks compared at a time; bounds the memory
-NO_TYPE = -1  # cell type of an image without truth
 
 
 @dataclass(frozen=True)
@@ -189,11 +188,10 @@ def compare_instances(instances: Instances, record: AnnotatedImage) -> Compariso
 
 def image_result(record: AnnotatedImage, comparison: Comparison) -> ImageResult:
     """Sum up one image."""
-    labels = record.labels[~record.iscrowd]
     return ImageResult(
         image=record.id,
-        cell_type=dominant_class(labels) if len(labels) else NO_TYPE,
-        cells=len(labels),
+        cell_type=record.cell_type,
+        cells=int((~record.iscrowd).sum()),
         predictions=len(comparison.counted),
         score=comparison.score(),
     )

@@ -47,7 +47,8 @@ def evaluation_tables(
         [e.coco_rows for e in evaluations], truth, class_agnostic=not has_classes
     )
     if searching:
-        tables["confidence search"] = best_confidence([e.curve for e in evaluations], names)
+        title = "confidence search" + " (before rescoring)" * bool(before)
+        tables[title] = best_confidence([e.curve for e in evaluations], names)
     return tables
 
 

@@ -11,7 +11,12 @@ from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 
-from cells.annotations import AnnotatedImage, AnnotationSet, check_same_classes
+from cells.annotations import (
+    AnnotatedImage,
+    AnnotationSet,
+    check_same_classes,
+    whole_number,
+)
 from cells.grey import AS_STORED, GreyRule
 from cells.instances import Candidates, Instances, dominant_class
 from cells.label_images import label_crops, read_labels
@@ -25,8 +30,9 @@ Value = TypeVar("Value")
 
 NO_THRESHOLD = float("-inf")
 LARGEST = 1e9  # of a coordinate or a score
-# names beside the image's own: as infer_cis.py --save labels writes them, and as Cellpose does
-LABEL_ENDINGS = ("", "_labels", "_cp_masks")
+# As infer_cis.py --save labels writes names, and as Cellpose does; then the image's own name, by
+# which there may be a picture beside them.
+LABEL_ENDINGS = ("_labels", "_cp_masks", "")
 LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
 
 
@@ -122,8 +128,9 @@ class CocoResults:
         problems = []
         for number, row in enumerate(_read_rows(path)):
             try:
-                record = _lookup(record_of, str(row.get("image_id")), "image_id")
-                label = _lookup(label_of, row.get("category_id"), "category_id")
+                image_id, category_id = map(whole_number, map(row.get, ("image_id", "category_id")))
+                record = _lookup(record_of, str(image_id), "image_id")
+                label = _lookup(label_of, category_id, "category_id")
                 self._rows[record.id].append((label, *_checked(row, record)))
             except ValueError as error:
                 problems.append(f"prediction {number} (image {row.get('image_id')!r}): {error}")
@@ -206,13 +213,13 @@ class LabelImages:
         stems = Counter(record.path.stem for record in truth.images)
         for record in truth.images:
             names = [record.path.stem] * (stems[record.path.stem] == 1) + [str(record.id)]
-            path = _label_path(Path(folder), names)
+            path = _label_path(Path(folder), names, record.path)
             if path is None:
                 absent.append(f"no label image of {record.id}")
             else:
                 self._paths[record.id] = path
         if absent:
-            form = f"<name>[{'|'.join(LABEL_ENDINGS[1:])}]{'|'.join(LABEL_SUFFIXES)}"
+            form = f"<name>[{'|'.join(filter(None, LABEL_ENDINGS))}]{'|'.join(LABEL_SUFFIXES)}"
             raise InputError(
                 f"--predictions {folder}: {len(absent)} label image(s) missing, listed above; "
                 f"expected {form} for every image",
@@ -236,14 +243,14 @@ class LabelImages:
         )
 
 
-def _label_path(folder: Path, names: Sequence[str]) -> Path | None:
+def _label_path(folder: Path, names: Sequence[str], image: Path) -> Path | None:
     candidates = (
         folder / f"{name}{ending}{suffix}"
         for name in names
         for ending in LABEL_ENDINGS
         for suffix in LABEL_SUFFIXES
     )
-    return next((path for path in candidates if path.is_file()), None)
+    return next((p for p in candidates if p.is_file() and p.resolve() != image.resolve()), None)
 
 
 def _certain_instances(

@@ -14,8 +14,7 @@ from mmdet.datasets.pipelines import Compose
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 import training.transforms  # noqa: F401  (registers the pipeline steps)
-from cells.annotations import AnnotatedImage
-from cells.instances import dominant_class
+from cells.annotations import NO_TYPE, AnnotatedImage
 from utils.device import seed_everything
 
 MOST_REPEATS = 10
@@ -97,11 +96,11 @@ def balance_cell_types(records: list[AnnotatedImage]) -> list[AnnotatedImage]:
     An image is repeated `MOST_REPEATS` times at most: three images say little however often they
     are seen. An image's type is its most frequent true class; images without cells stay alone.
     """
-    types = [dominant_class(record.labels) if len(record.labels) else None for record in records]
-    counts = Counter(kind for kind in types if kind is not None)
+    types = [record.cell_type for record in records]
+    counts = Counter(kind for kind in types if kind != NO_TYPE)
     most = max(counts.values(), default=1)
     repeats = [
-        min(round(most / counts[kind]), MOST_REPEATS) if kind is not None else 1 for kind in types
+        min(round(most / counts[kind]), MOST_REPEATS) if kind != NO_TYPE else 1 for kind in types
     ]
     return [record for record, n in zip(records, repeats, strict=True) for _ in range(n)]
 

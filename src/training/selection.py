@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from cells.annotations import AnnotatedImage
-from cells.instances import dominant_class
 from cells.masks import drawn_at
 from evaluation.evaluator import for_each_image
 from evaluation.metrics import compare_instances
@@ -88,7 +87,7 @@ def _choose(
     # those of classes that decide about an image are among them
     columns = np.searchsorted(CONFIDENCES, thresholds.astype(np.float32))
     scores = np.array([curve.ap[columns[curve.deciding_class]] for curve in curves])
-    types = [dominant_class(record.labels) if len(record.labels) else -1 for record in records]
+    types = [record.cell_type for record in records]
     groups = {name: np.equal(types, label) for label, name in enumerate(class_names)}
     groups["all"] = np.ones(len(records), bool)
     rows = {

@@ -173,7 +173,12 @@ def test_values_that_cannot_be(coco, key, name, value):
 
 
 def test_whole_numbers_may_be_written_with_a_point(coco):
-    found = coco(lambda c: c["images"][0].update(width=30.0, height=20.0))
+    def change(content):
+        content["images"][0].update(width=30.0, height=20.0, id=5.0)
+        content["annotations"][0].update(image_id=5, category_id=7.0)
+
+    found = coco(change)
+    assert type(found.images[0].id) is int and len(found.images[0].rles)
     assert found.images[0].image_size == (20, 30)
     assert [type(side) for side in found.images[0].image_size] == [int, int]
 

@@ -215,3 +215,23 @@ def test_label_images_score_one(tmp_path):
     found = LabelImages(tmp_path, truth_set([record])).instances(record)
     assert (found.scores.tolist(), found.labels.tolist()) == ([1], [0])
     assert found.masks[0].max() == 1
+
+
+@pytest.mark.parametrize("name", ["a_labels.tif", "a_cp_masks.tif"])
+def test_a_picture_beside_the_label_image_is_none(tmp_path, name):
+    record = replace(annotated([disc(30, 30, 9)]), path=tmp_path / "a.png")
+    cv2.imwrite(str(tmp_path / "a.png"), np.full(SIZE, 7, np.uint8))
+    with pytest.raises(InputError, match="1 label image"):
+        LabelImages(tmp_path, truth_set([record]))  # the image itself is none, either
+    tifffile.imwrite(tmp_path / name, disc(30, 30, 9).astype(np.uint16))
+    found = LabelImages(tmp_path, truth_set([record])).instances(record)
+    assert compare_instances(found, record).score().ap == 1
+
+
+def test_whole_numbers_as_ids_may_be_written_with_a_point(tmp_path):
+    record = annotated([disc(30, 30, 9)], image_id=7)
+    save(tmp_path / "results.json", [(record, predicted([disc(30, 30, 9)]))])
+    rows = json.loads((tmp_path / "results.json").read_text())
+    rows[0].update(image_id=7.0, category_id=float(rows[0]["category_id"]))
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    assert len(CocoResults(tmp_path / "results.json", truth_set([record])).instances(record)) == 1

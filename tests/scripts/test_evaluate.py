@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from helpers import assert_one_line_error
 from pycocotools import mask as coco_mask
 
 from cells.annotations import load_annotations
@@ -255,3 +256,9 @@ def test_scripts_start_without_heavy_imports():
     code += "print([name for name in ('torch', 'numpy', 'pandas') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_second_level_needs_what_the_models_predict(run, tmp_path):
+    options = ("--predictions", "a.json", "--2nd_level_model", "2nd_level_model/catboost.pkl")
+    done = run("evaluate_ensemble.py", *options, "--out_dir", tmp_path / "out")
+    assert_one_line_error(done, "--2nd_level_model", "--predictions")

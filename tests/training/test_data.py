@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import CLASS_NAMES, write_shapes
 
+from cells.annotations import AnnotatedImage
 from training.data import load_training_data
 from training.dataset import MOST_REPEATS, balance_cell_types
 from utils.script import InputError
@@ -78,8 +79,11 @@ def test_the_fold_is_part_of_the_files_names(shapes_dir):
     assert [record.path.name for record in data.valid] == ["valid0.png", "valid1.png"]
 
 
-def record(*labels: int) -> SimpleNamespace:
-    return SimpleNamespace(labels=np.array(labels, np.int64))
+def record(*labels: int, crowds: int = 0) -> AnnotatedImage:
+    """With cells of these labels, the last of which are crowd regions."""
+    iscrowd = np.arange(len(labels)) >= len(labels) - crowds
+    labels = np.array(labels, np.int64)
+    return AnnotatedImage("a", Path("a.png"), (9, 9), np.zeros((0, 4)), labels, [], iscrowd)
 
 
 def test_rare_types_are_repeated():
@@ -98,6 +102,9 @@ def test_an_image_is_of_its_most_frequent_type_and_shares_are_rounded():
     assert chosen[:7] == records[:7]
     assert balance_cell_types([record(), record()])[1].labels.tolist() == []
     assert balance_cell_types([]) == []
+    crowded = record(2, 0, 0, 0, crowds=3)  # one sure cell
+    chosen = balance_cell_types([*(record(0) for _ in range(4)), crowded])
+    assert sum(r is crowded for r in chosen) == 4
 
 
 def test_a_single_rare_image_is_not_repeated_for_ever():

@@ -106,7 +106,7 @@ def choose(labels: list[int | None], deciding: list[int], columns: list[int]) ->
         ap = np.zeros(len(CONFIDENCES))
         ap[25], ap[column] = 0.5, 1
         curves.append(ImageCurve(decides, 0.3, 0.5, ap, np.zeros((3, len(ap)), int)))
-        empty = replace(record(0), labels=np.zeros(0, int), rles=[])
+        empty = replace(record(0), labels=np.zeros(0, int), rles=[], iscrowd=np.zeros(0, bool))
         records.append(empty if label is None else record(label))
     return _choose(curves, records, ("a", "b"), {"a": 0.3, "b": 0.3, "default": 0.6}, 0.5)
 
