@@ -13,4 +13,4 @@ model = dict(
     ),
     neck=dict(in_channels=[24, 40, 112, 320]),
 )
-live_norm = 0.7  # photographs' statistics are not those of microscope images
+live_norm = dict(pretrained=0.7)  # photographs' statistics are not those of microscope images

@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
     except ValueError as error:
         raise InputError(f"--short_side {args.short_side}: {error}; give another") from error
     meta["inference"] = json.dumps(inference)
-    for state in ("hook_msgs", "run"):  # of the training
+    for state in ("hook_msgs", "run", "live_iters"):  # of the training
         meta.pop(state, None)
     if args.licence:
         meta["licence"] = args.licence

@@ -71,7 +71,7 @@ def main(args: argparse.Namespace) -> None:
     from training.config import load_config, scale_schedule, training_pipeline
     from training.data import load_training_data
     from training.dataset import balance_cell_types, build_loader
-    from training.output import LOG, find_checkpoint, prepare_folder, remove_training
+    from training.output import LOG, find_checkpoint, goes_on_in, prepare_folder, remove_training
     from training.run_record import describe_run
     from training.runner import build_runner, record_environment
     from training.statistics import describe_data
@@ -92,7 +92,7 @@ def main(args: argparse.Namespace) -> None:
     )
     device, rank, world_size = join_processes(device)
     if rank == 0:
-        prepare_folder(out_dir, args.resume is not None, args.overwrite)
+        prepare_folder(out_dir, goes_on_in(out_dir, resume), args.overwrite)
     logging.getLogger("mmcv").setLevel(logging.WARNING)  # it lists how every parameter starts
     logger = get_logger("training", out_dir / LOG, file_mode="a" if args.resume else "w")
     config.inference = describe_data(config.inference, data.train, data.class_names)

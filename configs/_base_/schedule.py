@@ -9,13 +9,11 @@ grad_clip = dict(max_norm=35, norm_type=2)
 lr_config = dict(
     policy="step", step=[20000], gamma=0.1, warmup="linear", warmup_iters=1000, warmup_ratio=0.001
 )
-# Share of the training in which batch normalisation uses the statistics of the batch; afterwards,
-# and from the start when it is 0, it uses its running statistics, as inference does. Statistics of
-# one image do not stand for those of the data, so 0 is right for pretrained weights at batch
-# size 1.
-live_norm = 0.0
-# The same for a training from random weights, whose running statistics must first be learned.
-live_norm_from_scratch = 0.7
+# Share of the training in which batch normalisation uses the statistics of the batch, by what the
+# training starts from; afterwards, and from the start when it is 0, it uses its running statistics,
+# as inference does. Statistics of one image do not stand for those of the data, so 0 is right where
+# the running ones mean something; with random weights they must first be learned.
+live_norm = dict(checkpoint=0.0, pretrained=0.0, scratch=0.7)
 # Of the moving average of the weights that is evaluated and published: share that stays in each
 # iteration.
 average_decay = 0.999

@@ -20,7 +20,6 @@ from torch.nn.utils import fuse_conv_bn_weights
 from network.models import box_and_mask_heads, convolutional_parts, to_float32
 
 BATCH_NORMS = nn.BatchNorm2d, nn.SyncBatchNorm
-BOX_CHUNK = 512  # proposals that a box head takes at a time; bounds the memory
 
 
 def accelerate(model: nn.Module, dtype: torch.dtype, compile: bool = False) -> None:
@@ -41,7 +40,6 @@ def accelerate(model: nn.Module, dtype: torch.dtype, compile: bool = False) -> N
         part.forward = partial(_in_dtype, part.forward, dtype)
     for head in (model.rpn_head, *box_and_mask_heads(model)):
         head.forward = partial(_answer_float32, head.forward)
-    model.roi_head._bbox_forward = partial(_in_chunks, model.roi_head._bbox_forward)
 
 
 def fold_norms(model: nn.Module) -> None:
@@ -72,10 +70,3 @@ def _to_dtype(value: torch.Tensor | Sequence, dtype: torch.dtype):
 
 def _answer_float32(forward: Callable, *values: torch.Tensor | Sequence):
     return to_float32(forward(*values))
-
-
-def _in_chunks(forward: Callable, *arguments) -> dict[str, torch.Tensor]:
-    """mmdet's `_bbox_forward([stage], maps, rois)`, some regions at a time."""
-    *others, rois = arguments
-    parts = [forward(*others, chunk) for chunk in rois.split(BOX_CHUNK)]
-    return {name: torch.cat([part[name] for part in parts]) for name in ("cls_score", "bbox_pred")}

@@ -85,15 +85,19 @@ def set_num_classes(config: dict | list, num_classes: int) -> None:
             set_num_classes(child, num_classes)
 
 
-def forget_pretrained(config: dict | list) -> None:
-    """Replace weights to download by mmdet's default initialisation in a model config, in place."""
-    children = config if isinstance(config, list) else config.values()
+def forget_pretrained(config: dict | list) -> bool:
+    """Replace weights to download by mmdet's default initialisation in a model config, in place.
+
+    Returns:
+        Whether there were any.
+    """
+    children = config if isinstance(config, list) else list(config.values())
     init = config.get("init_cfg") if isinstance(config, dict) else None
-    if isinstance(init, dict) and init.get("type") == "Pretrained":
+    found = isinstance(init, dict) and init.get("type") == "Pretrained"
+    if found:
         config["init_cfg"] = None
-    for child in children:
-        if isinstance(child, dict | list):
-            forget_pretrained(child)
+    parts = [forget_pretrained(child) for child in children if isinstance(child, dict | list)]
+    return found or any(parts)
 
 
 def run_in_dtype(model: nn.Module, dtype: torch.dtype, device_type: str) -> None:

@@ -60,7 +60,8 @@ def load_layouts(path: Path) -> list[list[Layout]]:
     for row in coco["annotations"]:
         if row.get("image_id") not in by_image or row.get("category_id") not in names:
             raise InputError(f"{path}: annotation {row.get('id')}: unknown image_id or category_id")
-        by_image[row["image_id"]].append(row)
+        if not row.get("iscrowd", 0):
+            by_image[row["image_id"]].append(row)
     by_type: dict[str, list[Layout]] = {name: [] for name in TYPE_NAMES}
     for image in coco["images"]:
         rows = by_image[image["id"]]

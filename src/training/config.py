@@ -48,7 +48,9 @@ def training_pipeline(config: Config) -> list[dict]:
     mean, std = (float(np.mean(inference[name])) for name in ("pixel_mean", "pixel_std"))
     known = {
         "RandomWarp": dict(network_scale=inference.scale, fill=mean),
-        "ResizeToNetwork": dict(network_scale=inference.scale),
+        "ResizeToNetwork": dict(
+            network_scale=inference.scale, library=inference.get("resize", "opencv")
+        ),
         "RandomIntensity": dict(mean=mean, std=std),
     }
     return [

@@ -19,7 +19,8 @@ def use_quick_gradients(model: nn.Module) -> None:
     contiguous memory.
     """
     for module in model.modules():
-        if type(module) is nn.Conv2d and module.kernel_size == (3, 3) and module.groups == 1:
+        plain = type(module) is nn.Conv2d and module.padding_mode == "zeros"
+        if plain and module.kernel_size == (3, 3) and module.groups == 1:
             module.forward = partial(_convolve, module)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import network.operators  # noqa: F401  (before mmdet)
 
 import torch
-from mmcv.runner import Hook, IterBasedRunner, LoggerHook
+from mmcv.runner import Hook, IterBasedRunner, LoggerHook, OptimizerHook
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -19,6 +19,7 @@ from network.ensemble import Ensemble
 from network.tiling import TiledEnsemble
 from training.selection import select
 from utils.device import seed_everything
+from utils.script import InputError
 
 
 class SeedHook(Hook):
@@ -37,8 +38,9 @@ class NormHook(Hook):
     """Decides whether batch normalisation uses the batch's or the running statistics.
 
     Running statistics are what inference uses; those of one or two images are a poor estimate, so
-    pretrained weights train with running statistics throughout. Random weights need statistics of
-    the batch at first, until the running ones mean something. Layers inside a split attention see
+    weights that know such images train with running statistics throughout. Random weights need
+    statistics of the batch at first, until the running ones mean something. Layers that do not
+    learn keep their running statistics. Layers inside a split attention see
     one value a channel and image, of which no statistics can be taken: there it is running
     statistics always (mean 0, variance 1 unless pretrained; scale and shift are learned).
 
@@ -53,10 +55,33 @@ class NormHook(Hook):
         live = runner.iter < self.live_iters
         for module in runner.model.modules():
             if isinstance(module, _BatchNorm):
-                module.train(live)
+                module.train(live and all(p.requires_grad for p in module.parameters()))
         for module in runner.model.modules():
             if isinstance(module, SplitAttentionConv2d):
                 module.norm1.eval()
+
+
+class FiniteOptimizerHook(OptimizerHook):
+    """mmcv's hook, which clips the gradients and steps; it does not step where they are no numbers.
+
+    Raises:
+        InputError: the gradients are not finite.
+    """
+
+    def clip_grads(self, params: list[torch.Tensor]) -> torch.Tensor | None:
+        norm = super().clip_grads(params)
+        if norm is not None and not torch.isfinite(norm):
+            raise diverged("gradient")
+        return norm
+
+
+def diverged(what: str) -> InputError:
+    """The error for numbers that are not finite any more."""
+    return InputError(
+        f"the {what} is not finite any more; the latest checkpoint is from before: start from it "
+        "with a lower learning rate, --load_from .../latest.pth --cfg-options optimizer.lr=... and "
+        "another --out_dir"
+    )
 
 
 class AverageHook(Hook):

@@ -12,7 +12,13 @@ from network.checkpoints import load_checkpoint
 from utils.script import InputError
 
 # Last layers whose rows belong to classes: rows of a class, and of the background behind them.
-CLASS_LAYERS = {"fc_cls": (1, 1), "fc_reg": (4, 0), "conv_logits": (1, 0)}
+# PointRend's have one name: of the coarse mask head, 7 x 7 rows a class, and of the points' head.
+CLASS_LAYERS = {
+    "fc_cls": [(1, 1)],
+    "fc_reg": [(4, 0)],
+    "conv_logits": [(1, 0)],
+    "fc_logits": [(49, 0), (1, 0)],
+}
 
 
 def initialise(model: nn.Module) -> None:
@@ -89,11 +95,14 @@ def _rows_by_class(
     layer = name.split(".")[-2] if "." in name else ""
     if source is None or layer not in CLASS_LAYERS or target.shape[1:] != source.shape[1:]:
         return None
-    size, background = CLASS_LAYERS[layer]
-    if len(target) != size * len(ours) + background or len(source) != (
-        size * len(theirs) + background
-    ):
+    for size, background in CLASS_LAYERS[layer]:
+        expected = size * len(ours) + background, size * len(theirs) + background
+        if (len(target), len(source)) == expected:
+            break
+    else:
         return None  # one for all classes
+    if not background and len(ours) == len(theirs) == 1:
+        return None  # what is inside a box does not depend on what it is called
     fill, take = [], []
     for label, class_name in enumerate(ours):
         if class_name in theirs:

@@ -22,6 +22,11 @@ def find_checkpoint(resume: str | None, out_dir: Path) -> str | None:
     return str(latest) if latest.is_file() else None
 
 
+def goes_on_in(out_dir: Path, resume: str | None) -> bool:
+    """Whether a run is continued in the folder where its checkpoint lies."""
+    return resume is not None and Path(resume).resolve().parent == out_dir.resolve()
+
+
 def prepare_folder(out_dir: Path, resume: bool, overwrite: bool) -> None:
     """Make the folder, and remove what a killed run left half-written.
 

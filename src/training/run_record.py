@@ -13,17 +13,18 @@ from utils.script import InputError
 # Parts of a config that change the trained weights; the rest is about logs and evaluation.
 SECTIONS = (
     "model",
+    "inference",
     "augmentation",
     "optimizer",
     "grad_clip",
     "lr_config",
     "max_iters",
     "live_norm",
-    "live_norm_from_scratch",
     "average_decay",
     "balance_cell_types",
     "seed",
 )
+CHOSEN = ("confidence", "mask_threshold", "box_merging")  # of `inference`: does not change weights
 MOST_NAMED = 4
 
 
@@ -47,6 +48,7 @@ def describe_run(
         from_scratch: see `--from_scratch`.
     """
     settings = {name: config.get(name) for name in SECTIONS}
+    settings["inference"] = {k: v for k, v in config.inference.items() if k not in CHOSEN}
     return {
         "batch_size": batch_size,
         "processes": processes,

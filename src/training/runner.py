@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from mmcv import Config
 from mmcv.parallel import DataContainer
-from mmcv.runner import OPTIMIZERS, IterBasedRunner, OptimizerHook
+from mmcv.runner import OPTIMIZERS, IterBasedRunner
 from mmcv.utils import build_from_cfg, collect_env
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -27,19 +27,29 @@ from cells.annotations import AnnotatedImage
 from network.checkpoints import describe_model, load_checkpoint, load_weights, save_checkpoint
 from network.models import build_model, forget_pretrained, run_in_dtype, set_num_classes
 from training.convolutions import use_quick_gradients
-from training.hooks import AverageHook, CheckpointHook, CompetitionHook, NormHook, SeedHook
+from training.hooks import (
+    AverageHook,
+    CheckpointHook,
+    CompetitionHook,
+    FiniteOptimizerHook,
+    NormHook,
+    SeedHook,
+    diverged,
+)
 from training.initial_weights import initialise, licence_of, start_from
 from training.run_record import check_same_run
 from training.training_state import check_training_state, load_optimizer
 from utils.device import seed_everything
 from utils.files import write_json
-from utils.script import InputError
 
 
 def record_environment(path: Path, command: Sequence[str]) -> None:
     """Write the command, versions and hardware as JSON."""
     environment = {"command": list(command), **{k: str(v) for k, v in collect_env().items()}}
     write_json(path, environment)
+
+
+KEPT = ("inference", "licence", "live_iters")  # of a checkpoint's `meta` when it is resumed
 
 
 class TrainingModel(nn.Module):
@@ -75,10 +85,7 @@ class TrainingModel(nn.Module):
         loss, log_vars = self.detector._parse_losses(losses)
         if not torch.isfinite(loss):
             bad = [name for name, value in log_vars.items() if not math.isfinite(value)]
-            raise InputError(
-                f"the loss is not finite any more ({', '.join(bad)}); the last checkpoint is from "
-                "before: resume from it with a lower learning rate, --cfg-options optimizer.lr=..."
-            )
+            raise diverged(f"loss ({', '.join(bad)})")
         return dict(loss=loss, log_vars=log_vars, num_samples=len(data["img_metas"]))
 
 
@@ -136,7 +143,7 @@ class CellRunner(IterBasedRunner):
         load_weights(self.model.detector, checkpoint["weights"], path)
         load_optimizer(self.optimizer, checkpoint["optimizer"], path)
         meta = checkpoint["meta"]
-        kept = {name: meta[name] for name in ("inference", "licence") if name in meta}
+        kept = {name: meta[name] for name in KEPT if name in meta}
         self.description = {**self.description, **kept}
         self._iter = self._inner_iter = meta["iter"]
         self.meta["hook_msgs"] = meta["hook_msgs"]
@@ -179,12 +186,15 @@ def build_runner(
     """
     model_config = config.model.to_dict()
     set_num_classes(model_config, len(class_names))
+    pretrained = not from_scratch and forget_pretrained(config.model.to_dict())
     if from_scratch or load_from or resume:
         forget_pretrained(model_config)
     seed_everything(0, config.seed)
     detector = build_model(deepcopy(model_config))
     initialise(detector)
-    about = {"run": dict(run or {})}
+    start = "checkpoint" if load_from else "pretrained" if pretrained else "scratch"
+    live_iters = round(config.live_norm[start] * config.max_iters)
+    about = {"run": dict(run or {}), "live_iters": live_iters}
     if load_from and not resume:  # which has gone on from it
         about |= _start_from(detector, load_from, class_names, logger)
     model = TrainingModel(detector.to(device), device, dtype)
@@ -201,10 +211,9 @@ def build_runner(
         description=describe_model(model_config, config.inference, class_names, **about),
     )
     runner.timestamp = "train"
-    live = config.live_norm_from_scratch if from_scratch else config.live_norm
-    _register_hooks(runner, config, live, validation)
     if resume:
         runner.resume(resume)
+    _register_hooks(runner, config, validation)
     return runner
 
 
@@ -221,17 +230,15 @@ def _start_from(
     return {"licence": licence}
 
 
-def _register_hooks(
-    runner: CellRunner, config: Config, live_norm: float, validation: list[AnnotatedImage]
-) -> None:
+def _register_hooks(runner: CellRunner, config: Config, validation: list[AnnotatedImage]) -> None:
     """Everything that happens around the iterations."""
     rank = dist.get_rank() if dist.is_initialized() else 0
     runner.register_hook(SeedHook(config.seed, rank), priority="HIGHEST")
-    runner.register_hook(NormHook(round(live_norm * config.max_iters)))
+    runner.register_hook(NormHook(runner.description["live_iters"]))
     log_hooks = [dict(type="TextLoggerHook"), dict(type="TensorboardLoggerHook")]
     runner.register_training_hooks(
         lr_config=config.lr_config,
-        optimizer_config=OptimizerHook(grad_clip=config.grad_clip),
+        optimizer_config=FiniteOptimizerHook(grad_clip=config.grad_clip),
         log_config=dict(interval=config.log_interval, hooks=log_hooks),
     )
     runner.register_hook(runner.average)

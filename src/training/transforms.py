@@ -12,7 +12,7 @@ from mmdet.datasets import PIPELINES
 
 from cells.annotations import AnnotatedImage
 from cells.grey import AS_STORED, GreyRule
-from cells.images import read_image
+from cells.images import read_image, resize
 from cells.rle import rle_crop
 from training.crop_masks import CropMasks
 
@@ -196,16 +196,18 @@ class ResizeToNetwork:
 
     Args:
         network_scale: inference's output pixels per input pixel.
+        library: inference's, see `cells.images.resize`.
     """
 
-    def __init__(self, network_scale: float) -> None:
+    def __init__(self, network_scale: float, library: str = "opencv") -> None:
         self.network_scale = network_scale
+        self.library = library
 
     def __call__(self, results: dict) -> dict:
         crop, image = results["img"].shape[:2], results["ori_shape"][:2]
         factor = self.network_scale * min(image) / min(crop)
         height, width = (max(1, round(side * factor)) for side in crop)
-        results["img"] = cv2.resize(results["img"], (width, height))
+        results["img"] = resize(results["img"], (width, height), self.library)
         results["img_shape"] = results["img"].shape
         results["gt_masks"] = results["gt_masks"].resize((height, width))
         factors = np.tile((width / crop[1], height / crop[0]), 2).astype(np.float32)

@@ -10,6 +10,7 @@ import pytest
 
 from cells.annotations import AnnotatedImage
 from cells.grey import AS_STORED
+from cells.images import resize
 from cells.rle import encode
 from training.crop_masks import CropMasks
 from training.transforms import (
@@ -321,3 +322,12 @@ def test_amounts_that_are_not_given():
     assert (warp.scale, warp.stretch, warp.rotate) == ((0.8, 1.25), 0.1, True)
     assert (warp.elastic, warp.elastic_sigma) == ((0.0, 1.5), 24)
     assert (warp.min_visible, warp.fill) == (0.2, 128)
+
+
+@pytest.mark.parametrize("library", ["opencv", "pillow"])
+def test_crops_are_resized_as_images_are_in_inference(library):
+    sample = sample_of(np.ones((80, 90), bool)) | dict(ori_shape=(80, 90, 3))
+    sample["img"] = np.random.default_rng(0).integers(0, 255, (80, 90, 3), np.uint8)
+    before = sample["img"].copy()
+    found = ResizeToNetwork(network_scale=0.5, library=library)(sample)
+    np.testing.assert_array_equal(found["img"], resize(before, (45, 40), library))

@@ -86,6 +86,11 @@ def test_evaluations_do_not_make_another_run():
     check_same_run(
         "x.pth", record(load_config(TINY)), record(load_config(TINY, ["eval_interval=7"]))
     )
+    thresholds = ["inference.confidence.default=0.9", "inference.mask_threshold=0.4"]
+    check_same_run("x.pth", record(load_config(TINY)), record(load_config(TINY, thresholds)))
+    with pytest.raises(InputError, match=r"inference\.short_side is 99"):
+        larger = record(load_config(TINY, ["inference.short_side=99"]))
+        check_same_run("x.pth", record(load_config(TINY)), larger)
 
 
 def test_flattening():

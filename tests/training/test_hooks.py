@@ -36,6 +36,9 @@ def test_norms_use_the_batch_s_statistics_at_first_and_then_running_ones():
         hook.before_train_iter(SimpleNamespace(iter=iteration, model=model))
         assert all(module.training == live for module in outer)
         assert not any(module.training for module in inner)
+    outer[0].requires_grad_(False)  # as mmdet freezes stages
+    hook.before_train_iter(SimpleNamespace(iter=0, model=model))
+    assert [module.training for module in outer[:2]] == [False, True]
 
 
 class Runner:

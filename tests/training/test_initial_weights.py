@@ -100,3 +100,24 @@ def test_published_weights_that_cannot_be_had(error):
 
     with pytest.raises(InputError, match="no route.*--from_scratch or --load_from"):
         initialise(Model())
+
+
+def test_one_class_may_be_called_otherwise(monkeypatch):
+    model, other = counted(Heads(1), 1000), counted(Heads(1), 0)
+    start(monkeypatch, model, other, ("nucleus",), ("cell",))
+    torch.testing.assert_close(model.fc_reg.weight, other.fc_reg.weight)
+    torch.testing.assert_close(model.conv_logits.weight, other.conv_logits.weight)
+    assert model.fc_cls.bias.tolist() == [1000, 1]  # the class and the background
+
+
+def test_rows_of_both_heads_of_point_rend_follow_the_classes(monkeypatch):
+    model, other = Heads(2), Heads(2)
+    for one, first in ((model, 1000), (other, 0)):
+        one.mask = nn.Module()
+        one.mask.fc_logits = nn.Linear(2, 2 * 49)
+        one.point = nn.Module()
+        one.point.fc_logits = nn.Conv1d(2, 2, 1)
+        counted(one, first)
+    start(monkeypatch, model, other, ("b", "a"), ("a", "b"))
+    assert model.mask.fc_logits.bias.tolist() == [*range(49, 98), *range(49)]
+    assert model.point.fc_logits.bias.tolist() == [1, 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.output import find_checkpoint, prepare_folder, remove_training
+from training.output import find_checkpoint, goes_on_in, prepare_folder, remove_training
 from utils.script import InputError
 
 
@@ -60,3 +60,9 @@ def test_a_run_that_failed_before_its_first_checkpoint_is_started_again(tmp_path
     prepare_folder(tmp_path, resume=False, overwrite=False)
     remove_training(tmp_path)
     assert not (tmp_path / "train.log.json").exists()
+
+
+def test_a_run_goes_on_in_its_own_folder_only(tmp_path):
+    assert goes_on_in(tmp_path, str(tmp_path / "." / "latest.pth"))
+    assert not goes_on_in(tmp_path, str(tmp_path / "other" / "latest.pth"))
+    assert not goes_on_in(tmp_path, None)

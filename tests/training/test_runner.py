@@ -18,7 +18,14 @@ from cells.annotations import load_annotations
 from network.checkpoints import load_checkpoint
 from training.config import load_config, training_pipeline
 from training.dataset import build_loader
-from training.hooks import AverageHook, CheckpointHook, CompetitionHook, NormHook, SeedHook
+from training.hooks import (
+    AverageHook,
+    CheckpointHook,
+    CompetitionHook,
+    FiniteOptimizerHook,
+    NormHook,
+    SeedHook,
+)
 from training.runner import TrainingModel, build_runner, parameter_groups, record_environment
 from utils.script import InputError
 
@@ -118,26 +125,29 @@ def test_weights_of_another_training_are_taken_over(tmp_path, caplog):
 
 @pytest.mark.parametrize(
     ("options", "forgotten"),
-    [({}, 0), ({"from_scratch": True}, 1), ({"load_from": "a.pth"}, 1), ({"resume": "a.pth"}, 1)],
+    [
+        ({}, False),
+        ({"from_scratch": True}, True),
+        ({"load_from": "a.pth"}, True),
+        ({"resume": "a.pth"}, True),
+    ],
 )
 def test_pretrained_weights_are_for_what_starts_from_nothing_else(
     tmp_path, monkeypatch, options, forgotten
 ):
-    configs = []
-
     def build_nothing(config):
-        raise InterruptedError
+        raise InterruptedError("init" in config)
 
-    monkeypatch.setattr("training.runner.forget_pretrained", configs.append)
+    monkeypatch.setattr("training.runner.forget_pretrained", lambda c: c.update(init=None))
     monkeypatch.setattr("training.runner.build_model", build_nothing)
-    with pytest.raises(InterruptedError):
+    with pytest.raises(InterruptedError) as built:
         build(tmp_path, **{"from_scratch": False, **options})
-    assert len(configs) == forgotten
+    assert built.value.args == (forgotten,)
 
 
 def test_hooks_have_the_settings_of_the_config(tmp_path):
     options = ("seed=5", "max_iters=50", "eval_interval=20", "checkpoint_interval=7")
-    options += ("live_norm=0.1", "live_norm_from_scratch=0.4", "average_decay=0.75")
+    options += ("live_norm.scratch=0.4", "average_decay=0.75")
     runner = build(tmp_path, *options)
     seeds = hook_of(runner, SeedHook)
     assert (seeds.seed, seeds.rank) == (5, 0)
@@ -152,6 +162,33 @@ def test_hooks_have_the_settings_of_the_config(tmp_path):
     places = [runner.hooks.index(hook_of(runner, kind)) for kind in kinds]
     assert places == sorted(places)
     assert (runner.max_iters, runner.work_dir, runner.timestamp) == (50, str(tmp_path), "train")
+
+
+def test_the_start_decides_how_long_norms_use_the_batch(tmp_path):
+    shares = ("live_norm.checkpoint=0.1", "live_norm.pretrained=0.2", "live_norm.scratch=0.4")
+    options = (*shares, "max_iters=50")
+
+    def live_iters(*more: str, **start: object) -> int:
+        return hook_of(build(tmp_path, *options, *more, **start), NormHook).live_iters
+
+    assert live_iters(from_scratch=True) == 20
+    assert live_iters("model.backbone.init_cfg=None", from_scratch=False) == 20
+    build(tmp_path, *options).save_checkpoint(str(tmp_path), "a.pth", save_optimizer=True)
+    assert live_iters(from_scratch=False, load_from=str(tmp_path / "a.pth")) == 5
+    # what is resumed goes on as it was started
+    assert live_iters(from_scratch=False, resume=str(tmp_path / "a.pth")) == 20
+
+
+def test_a_gradient_that_is_not_finite_stops_the_training_before_the_step(tmp_path):
+    runner = build(tmp_path)
+    before = weights_of(runner)
+    for parameter in runner.model.parameters():
+        parameter.grad = torch.full_like(parameter, float("inf"))
+    runner.outputs = {"loss": torch.zeros((), requires_grad=True)}
+    runner.optimizer.zero_grad = lambda: None
+    with pytest.raises(InputError, match="the gradient is not finite any more"):
+        hook_of(runner, FiniteOptimizerHook).after_train_iter(runner)
+    torch.testing.assert_close(weights_of(runner), before, rtol=0, atol=0)
 
 
 def test_the_optimizer_of_the_config_decays_matrices_only(tmp_path):
@@ -198,7 +235,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, batch):
     runner = build(tmp_path)
     with torch.no_grad():
         runner.model.detector.rpn_head.rpn_cls.bias.fill_(float("nan"))
-    with pytest.raises(InputError, match="not finite any more .*loss_rpn_cls.*--cfg-options"):
+    with pytest.raises(InputError, match="loss .loss_rpn_cls.* not finite any more.*--cfg-options"):
         runner.model.train_step(batch, None)
 
 
