@@ -5,7 +5,7 @@
 #   PYTHON=python3.11 bash download_models.sh      another interpreter
 #   bash download_models.sh --help
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 runs() {
     "$1" -c '' >/dev/null 2>&1
@@ -19,4 +19,4 @@ runs "$PYTHON" || {
     echo "error: no '$PYTHON' that runs; activate the environment of install_libs.sh or set PYTHON" >&2
     exit 2
 }
-exec "$PYTHON" src/download_models.py "$@"
+exec "$PYTHON" "$repository/src/download_models.py" "$@"

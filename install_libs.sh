@@ -5,6 +5,7 @@
 #   bash install_libs.sh
 #   PYTHON=python3.12 bash install_libs.sh      another interpreter
 set -euo pipefail
+[[ ${PYTHON:-} != */* || $PYTHON == /* ]] || PYTHON=$PWD/$PYTHON
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 fail() {

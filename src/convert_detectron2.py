@@ -43,6 +43,8 @@ def main(args: argparse.Namespace) -> None:
     from network.models import build_model, forget_pretrained, set_num_classes
     from published.detectron2 import convert_weights, count_classes, read_weights
 
+    if Path(args.output).resolve() == Path(args.input).resolve():
+        raise InputError(f"--output {args.output}: is the input; give another file")
     check_folder("--output", Path(args.output).parent)
     source = read_weights(args.input)
     class_names = choose_names(args.class_names, count_classes(source, args.input))

@@ -24,6 +24,7 @@ from utils.paths import PUBLISHED_MODELS, PUBLISHED_SECOND_LEVEL
 from utils.script import InputError, run_script
 
 FOLDER = "models/pretrained_models"
+PUBLISHED_FEATURES = "2nd_level_model/published_features.csv"
 BRANCHES = ("main", "master")
 REPOSITORY = "https://raw.githubusercontent.com/gallegi/T4E_Sartorius_Cell_InstanceSegmentation"
 LIVECELL_URL = (
@@ -50,7 +51,7 @@ DOWNLOADS = [
         PUBLISHED_MODELS[1],
     ),
     from_repository(PUBLISHED_SECOND_LEVEL, "2nd_level_model/catboost.pkl"),
-    from_repository("2nd_level_model/published_features.csv", "2nd_level_model/features.xls"),
+    from_repository(PUBLISHED_FEATURES, "2nd_level_model/features.xls"),
     *(from_repository(image, image) for image in DEMO_IMAGES),
 ]
 LIVECELL = Download(
@@ -72,10 +73,11 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> int:
     downloads = [*DOWNLOADS, LIVECELL] if args.livecell else DOWNLOADS
     failures = obtain_all(downloads, f"{FOLDER}/downloads.json", convert, args)
-    if not failures:
-        root = Path(args.root)
-        weights = hash_weights([str(root / path) for path in PUBLISHED_MODELS])
-        write_pairing(root / PUBLISHED_SECOND_LEVEL, weights)
+    root = Path(args.root)
+    weights = [str(root / path) for path in PUBLISHED_MODELS]
+    together = (*weights, root / PUBLISHED_SECOND_LEVEL, root / PUBLISHED_FEATURES)
+    if all(Path(path).is_file() for path in together):
+        write_pairing(root / PUBLISHED_SECOND_LEVEL, hash_weights(weights))
     return 1 if failures else 0
 
 

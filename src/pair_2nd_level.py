@@ -1,9 +1,10 @@
-"""Note which segmentation models a 2nd-level model belongs to, so that it is used with them.
+r"""Note which segmentation models a 2nd-level model belongs to, so that it is used with them.
 
-    python src/pair_2nd_level.py --weights 'models/demo_model_1.pth models/demo_model_2.pth'
-    python src/pair_2nd_level.py --weights a.pth --2nd_level_model 2nd_level_model/mine.pkl
+    python src/pair_2nd_level.py --weights 'a.pth b.pth' \
+        --2nd_level_model 2nd_level_model/my_catboost.pkl
 
-Writes the SHA-256 of the files into a JSON file beside the model. train_2nd_level_catboost.py does
+Its feature list lies beside it, 2nd_level_model/my_features.csv. Writes the SHA-256 of the files
+into a JSON file beside the model. train_2nd_level_catboost.py does
 it by itself; this is for models that were trained before, or whose checkpoints were written anew.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from second_level.pairing import MODEL_SUFFIXES, hash_weights, pairing_file, write_pairing
 from utils.options import add_weights_option, script_parser
-from utils.paths import BUNDLED_SECOND_LEVEL, choose_weights, in_repository
+from utils.paths import choose_weights
 from utils.script import InputError, run_script
 
 
@@ -24,21 +25,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--2nd_level_model",
         dest="second_level_model",
-        default=in_repository(BUNDLED_SECOND_LEVEL),
-        help="CatBoost model (default: %(default)s)",
+        required=True,
+        help="CatBoost model, with its feature list beside it",
     )
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
-    from second_level.model import load_model
+    from second_level.model import feature_list_of, load_second_level
 
     weights = choose_weights(args.weights)
     model = Path(args.second_level_model)
     if not model.is_file() or model.suffix not in MODEL_SUFFIXES:
         kinds = " or ".join(MODEL_SUFFIXES)
         raise InputError(f"--2nd_level_model {model}: no {kinds} file; give a CatBoost model")
-    load_model(model)  # or it is none
+    load_second_level(model, feature_list_of(str(model)))  # or it cannot be used
     write_pairing(args.second_level_model, hash_weights(weights))
     print(f"{pairing_file(args.second_level_model)}: belongs to {', '.join(weights)}")
 

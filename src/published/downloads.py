@@ -12,6 +12,7 @@ from pathlib import Path
 from published.contents import find_damage
 from published.transfer import by_hand, downloaded
 from utils.files import sha256, write_json
+from utils.paths import in_repository
 from utils.script import InputError, print_error
 
 
@@ -39,7 +40,11 @@ def add_download_options(parser: argparse.ArgumentParser) -> None:
         help="folder on a web server that holds the files under the names that they get here; "
         "used instead of the original addresses",
     )
-    add("--root", default=".", help="folder to put everything into (default: %(default)s)")
+    add(
+        "--root",
+        default=in_repository("."),
+        help="folder to put everything into (default: the repository)",
+    )
 
 
 def obtain_all(

@@ -156,6 +156,10 @@ def test_errors_of_the_script(run, tmp_path):
     cut = run("convert_detectron2.py", "--input", tmp_path / "cut.pth", "--output", output)
     assert_one_line_error(cut, "cut.pth: not readable", "give a Detectron2 checkpoint")
     assert not output.exists()
+    same = tmp_path / "." / "other.pth"
+    itself = run("convert_detectron2.py", "--input", tmp_path / "other.pth", "--output", same)
+    assert_one_line_error(itself, "--output", "is the input")
+    assert (tmp_path / "other.pth").read_bytes() == content
 
 
 def test_class_names_have_to_be_as_many_as_the_classes(run, tmp_path):
