@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,6 +20,8 @@ from helpers import assert_one_line_error
 from pycocotools import mask as coco_mask
 
 from cells.annotations import load_annotations
+from infer_cis import at_estimated_scale
+from utils.script import InputError
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +186,26 @@ def test_a_checkpoint_cannot_run_code(run, untrained, tmp_path):
     assert_one_line_error(done, "x.pth", "not among those that are built")
     assert not mark.exists()
     assert not (tmp_path / "out").exists()
+
+
+def test_the_scale_is_that_of_a_neighbour_where_the_middle_image_shows_none(monkeypatch, capsys):
+    seen = []
+
+    def estimate(ensemble, image):
+        seen.append(image)
+        if len(seen) < 3:
+            raise InputError(f"{image}: no cells")
+        return 1.5
+
+    monkeypatch.setattr("cells.images.open_image", lambda source, *_: source.path)
+    monkeypatch.setattr("network.scale_estimate.estimate_scale", estimate)
+    unset = dict.fromkeys(("scale", "diameter", "pixel_size", "channel", "z", "frames"))
+    args = SimpleNamespace(**unset, invert=False, every_plane=False)
+    planned = [SimpleNamespace(path=i, plane=None, label=f"{i}.tif") for i in range(9)]
+    ensemble = SimpleNamespace(ensemble=None, grey_rule=None, at_scale=lambda scale: scale)
+    assert at_estimated_scale(args, ensemble, planned) == 1.5
+    assert seen == [4, 3, 5]
+    assert "estimated from 5.tif" in capsys.readouterr().out
+    seen.clear()
+    with pytest.raises(InputError, match="0: no cells"):
+        at_estimated_scale(args, ensemble, planned[:1])
