@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    failures = obtain_all(DOWNLOADS, "data/downloads.json", unpack_data, args)
+    failures = len(obtain_all(DOWNLOADS, "data/downloads.json", unpack_data, args))
     failures += check_annotations(Path(args.root))
     return 1 if failures else 0
 

@@ -24,7 +24,6 @@ from utils.paths import PUBLISHED_MODELS, PUBLISHED_SECOND_LEVEL
 from utils.script import InputError, run_script
 
 FOLDER = "models/pretrained_models"
-PUBLISHED_FEATURES = "2nd_level_model/published_features.csv"
 BRANCHES = ("main", "master")
 REPOSITORY = "https://raw.githubusercontent.com/gallegi/T4E_Sartorius_Cell_InstanceSegmentation"
 LIVECELL_URL = (
@@ -39,7 +38,7 @@ def from_repository(path: str, original: str) -> Download:
     return Download(path, tuple(f"{REPOSITORY}/{branch}/{original}" for branch in BRANCHES))
 
 
-DOWNLOADS = [
+SECOND_LEVEL_AND_ITS_MODELS = [
     Download(
         f"{FOLDER}/detectron2/pseudo_round1_model_final.pth",
         google_drive("1K-VHE4SPybakkm5vpwUT7RK367SJU0Ky"),
@@ -51,7 +50,10 @@ DOWNLOADS = [
         PUBLISHED_MODELS[1],
     ),
     from_repository(PUBLISHED_SECOND_LEVEL, "2nd_level_model/catboost.pkl"),
-    from_repository(PUBLISHED_FEATURES, "2nd_level_model/features.xls"),
+    from_repository("2nd_level_model/published_features.csv", "2nd_level_model/features.xls"),
+]
+DOWNLOADS = [
+    *SECOND_LEVEL_AND_ITS_MODELS,
     *(from_repository(image, image) for image in DEMO_IMAGES),
 ]
 LIVECELL = Download(
@@ -72,13 +74,12 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     downloads = [*DOWNLOADS, LIVECELL] if args.livecell else DOWNLOADS
-    failures = obtain_all(downloads, f"{FOLDER}/downloads.json", convert, args)
+    failed = obtain_all(downloads, f"{FOLDER}/downloads.json", convert, args)
     root = Path(args.root)
-    weights = [str(root / path) for path in PUBLISHED_MODELS]
-    together = (*weights, root / PUBLISHED_SECOND_LEVEL, root / PUBLISHED_FEATURES)
-    if all(Path(path).is_file() for path in together):
+    if not {d.path for d in failed} & {d.path for d in SECOND_LEVEL_AND_ITS_MODELS}:
+        weights = [str(root / path) for path in PUBLISHED_MODELS]
         write_pairing(root / PUBLISHED_SECOND_LEVEL, hash_weights(weights))
-    return 1 if failures else 0
+    return 1 if failed else 0
 
 
 def convert(checkpoint: Path, output: Path) -> None:

@@ -92,19 +92,14 @@ def main(args: argparse.Namespace) -> None:
         targets["valid"]: [image for image in found.images if image.file_name in valid],
     }
     wanted = {path: images for path, images in parts.items() if images}
-    for path in parts.keys() - wanted.keys():
-        if path.exists():
-            raise InputError(
-                f"--out: {path} is of an earlier import, and none is written now that "
-                "replaces it (--valid_share); remove it, or choose another folder"
-            )
     written = write_annotations(wanted, found.class_names, image_dir)
     for path, loaded in written.items():
         print(f"{path}: {summary(loaded)}")
     if len(found.images) < len(sources):
         print(f"{len(sources) - len(found.images)} of {len(sources)} images left out: no labels")
     for path in parts.keys() - wanted.keys():
-        print(f"{path} is not written: no image is for it (--valid_share)")
+        state = "stays as it was" if path.exists() else "is not written"
+        print(f"{path} {state}: no image is for it (--valid_share)")
 
 
 def check_targets(targets: Sequence[Path], sources: Sequence[Path], overwrite: bool) -> None:

@@ -139,7 +139,8 @@ def _is_there(path: Path, hashes: tuple[str, ...], settings: str) -> bool:
         there = read_predictions(path)
     except InputError:  # missing or damaged
         return False
-    return (there.weights, there.settings) == (hashes, settings)
+    complete = there.tile is not None  # earlier versions do not tell it
+    return complete and (there.weights, there.settings) == (hashes, settings)
 
 
 if __name__ == "__main__":

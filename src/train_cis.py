@@ -92,7 +92,8 @@ def main(args: argparse.Namespace) -> None:
     )
     device, rank, world_size = join_processes(device)
     if rank == 0:
-        prepare_folder(out_dir, goes_on_in(out_dir, resume), args.overwrite)
+        goes_on = args.resume == "auto" or goes_on_in(out_dir, args.resume)
+        prepare_folder(out_dir, goes_on, args.overwrite)
     logging.getLogger("mmcv").setLevel(logging.WARNING)  # it lists how every parameter starts
     logger = get_logger("training", out_dir / LOG, file_mode="a" if args.resume else "w")
     config.inference = describe_data(config.inference, data.train, data.class_names)

@@ -52,7 +52,7 @@ def obtain_all(
     manifest_path: str,
     make: Callable[[Path, Path], None],
     args: argparse.Namespace,
-) -> int:
+) -> list[Download]:
     """Fetch and process files; one that fails is reported and does not stop the others.
 
     Args:
@@ -62,7 +62,7 @@ def obtain_all(
         args: options of `add_download_options`.
 
     Returns:
-        Number of failures.
+        Those that failed.
 
     Raises:
         InputError: an impossible option, a broken manifest, a library that is not installed.
@@ -73,7 +73,7 @@ def obtain_all(
         raise InputError("gdown is not installed; run bash install_libs.sh")
     root = Path(args.root)
     manifest = Manifest(root / manifest_path)
-    failures = 0
+    failed = []
     for download in downloads:
         path = root / download.path
         product = root / download.product if download.product else None
@@ -87,11 +87,11 @@ def obtain_all(
                 make(path, product)
         except InputError as error:
             print_error(error)
-            failures += 1
+            failed.append(download)
         except OSError as error:
             print_error(InputError(f"{path}: {error}; check the disk and its permissions"))
-            failures += 1
-    return failures
+            failed.append(download)
+    return failed
 
 
 class Manifest:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from runs.names import OF_THE_RUN, RUN
 from utils.files import remove_leftovers, sha256, write_json
+from utils.script import InputError
 
 if TYPE_CHECKING:
     from runs.plan import PlannedImage
@@ -45,7 +47,8 @@ def _digest_of(path: Path, changed: int, size: int) -> str:
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")):
         status = file.stat()
-        digest.update(f"{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(file.relative_to(path)))
+        digest.update(f" {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
@@ -74,13 +77,21 @@ class Records:
 
         Returns:
             Outputs that were changed since a run wrote them, which have to stay.
+
+        Raises:
+            InputError: there are such outputs, of another image.
         """
-        before = self._written(image.name)
-        there = {path for path in image.outputs if path.name in before and path.is_file()}
-        changed = {path for path in there if sha256(path) != before[path.name]}
+        written = self._written(image.name)
+        there = {path for path in image.outputs if path.name in written and path.is_file()}
+        changed = {path for path in there if sha256(path) != written[path.name]}
+        if changed and self.read(image.name)["sha256"] != digest:
+            raise InputError(
+                f"{image.path}: {min(changed)} was corrected for another image of this name; "
+                "choose another --out_dir"
+            )
         for path in {*image.outputs} - changed:
-            before.pop(path.name, None)
-        self._write(image, digest, finished=False, written=before)
+            written.pop(path.name, None)
+        self._write(image, digest, finished=False, written=written)
         return changed
 
     def finish(
@@ -155,7 +166,7 @@ class Records:
         earlier = {*before["outputs"], *before.get("earlier_outputs", [])} - set(outputs)
         record = {
             "image": str(image.path),
-            "sha256": digest,
+            "sha256": digest or before.get("sha256"),
             "settings": self.key,
             "outputs": outputs,
             "earlier_outputs": sorted(earlier),  # of another --save; they are no images either

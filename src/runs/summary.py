@@ -128,13 +128,13 @@ def sum_up(
     Returns:
         Messages of the images that failed, by their labels.
     """
-    seen, failed = -1, {}
+    seen, failed = None, {}
     while True:
         found = [(image, records.read(image.name)) for image in planned]
         done = [(image, record) for image, record in found if records.counts(record)]
-        if len(done) == seen:
+        if done == seen:
             return failed
-        seen = len(done)
+        seen = done
         failed = {i.label: r["error"] for i, r in found if records.tells_failure(r)}
         _write_rows(out_dir / SUMMARY, [record["row"] for _, record in done])
         # another shard's images may be done by an earlier run without --save kaggle
@@ -142,7 +142,7 @@ def sum_up(
         parts = [p for p, record in files if p.name in record["outputs"] and p.is_file()]
         if parts:
             join_submissions(out_dir / SUBMISSION, parts)
-        write_run(out_dir, information, images=len(planned), finished=seen, failed=failed)
+        write_run(out_dir, information, images=len(planned), finished=len(done), failed=failed)
 
 
 def _write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from catboost import CatBoostError, CatBoostRegressor
+from pycocotools import mask as coco_mask
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
@@ -16,7 +17,6 @@ from cells.annotations import AnnotatedImage, AnnotationSet, check_same_classes
 from cells.images import read_image
 from cells.instances import Instances
 from cells.rle import rle_iou, to_rles
-from evaluation.metrics import compare_instances
 from network.rescaling import as_in_training
 from network.tiles import instances_by_tile, tile_grid
 from second_level.features.table import compute_features
@@ -101,8 +101,9 @@ def load_training_set(data_dir: str | Path, truth: AnnotationSet) -> TrainingSet
         paths.append(path)
         records.append(record)
         tables.append(features_of(predictions, read_image(record.path, predictions.grey_rule)))
-        counted = compare_instances(instances, record).counted
-        targets.append(np.where(counted, largest_iou(instances, record), np.nan))
+        targets.append(
+            np.where(in_crowds(instances, record), np.nan, largest_iou(instances, record))
+        )
         scores.append(instances.scores)
     if empty:
         print(f"no predictions, left out: {len(empty)} image(s), for example {empty[0]}")
@@ -134,7 +135,7 @@ def _check_same_models(
             f"{path}: predicted by other models than {first_name}; give --data_dir "
             "the predictions of one run of prepare_for_2nd_level_model.py"
         )
-    for option in ("detection_share", "settings"):
+    for option in ("detection_share", "settings", "image_scale", "tile"):
         if getattr(predictions, option) != getattr(first, option):
             raise InputError(
                 f"{path}: made with another --detection_share or other options than {first_name}; "
@@ -182,6 +183,14 @@ def features_of(predictions: ImagePredictions, image: np.ndarray) -> pd.DataFram
 def largest_iou(instances: Instances, record: AnnotatedImage) -> np.ndarray:
     """Largest IoU over pixels of each predicted mask with any true cell, float64 [N]."""
     return rle_iou(to_rles(instances), record.cell_rles).max(axis=1, initial=0)
+
+
+def in_crowds(instances: Instances, record: AnnotatedImage) -> np.ndarray:
+    """Whether more than half of each predicted mask lies in crowd regions, bool [N]."""
+    if not record.crowd_rles or not len(instances):
+        return np.zeros(len(instances), bool)
+    region = coco_mask.merge(record.crowd_rles)
+    return coco_mask.iou(to_rles(instances), [region], [1])[:, 0] > 0.5  # of a crowd: the share
 
 
 def usable_columns(table: pd.DataFrame) -> list[str]:
@@ -293,7 +302,7 @@ def figures(data: TrainingSet, predicted: np.ndarray, drop_threshold: float) -> 
 
 
 def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's; NaN where one side is constant."""
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
+    """Spearman's; NaN where one side is constant, or there are no numbers."""
+    if not len(first) or np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
     return float(spearmanr(first, second).statistic)

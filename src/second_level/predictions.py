@@ -45,7 +45,7 @@ class ImagePredictions:
         settings: the options that they were made with, as text; empty in earlier files.
         image_scale: size of the image's pixels relative to those of the training images.
         tile: (height, width, overlap) of the tiles that the image was cut into; None in earlier
-            files: it was not.
+            files, which do not tell it, nor the scale.
         unlowered: of several tiles, which have thresholds of their own, what these let pass.
     """
 

@@ -25,17 +25,23 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
         config = Config.fromfile(path)
     except Exception as error:  # a config is Python: anything can go wrong in it
         raise InputError(f"--config {path}: not readable ({error})") from error
-    missing = {"model", "inference", "augmentation", "optimizer", "max_iters"} - set(config)
+    missing = {"model", "inference", "augmentation", "optimizer", "max_iters", "live_norm"} - set(
+        config
+    )
     if missing:
         names = ", ".join(sorted(missing))
         raise InputError(f"--config {path}: lacks {names}; start from configs/_base_")
     bad = [pair for pair in overrides if "=" not in pair]
     if bad:
         raise InputError(f"--cfg-options {bad[0]}: write KEY=VALUE")
+    if "live_norm_from_scratch" in config:
+        raise InputError(f"--config {path}: live_norm_from_scratch is now live_norm.scratch")
     if overrides:
         parser = argparse.ArgumentParser()
         parser.add_argument("--cfg-options", nargs="+", action=DictAction)
         config.merge_from_dict(parser.parse_args(["--cfg-options", *overrides]).cfg_options)
+    if not isinstance(config.live_norm, dict):
+        raise InputError(f"--config {path}: live_norm has to be a dict, see configs/_base_")
     return config
 
 

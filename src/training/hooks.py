@@ -62,7 +62,7 @@ class NormHook(Hook):
 
 
 class FiniteOptimizerHook(OptimizerHook):
-    """mmcv's hook, which clips the gradients and steps; it does not step where they are no numbers.
+    """mmcv's hook, which clips the gradients and steps; here only where their norm is a number.
 
     Raises:
         InputError: the gradients are not finite.
@@ -78,9 +78,9 @@ class FiniteOptimizerHook(OptimizerHook):
 def diverged(what: str) -> InputError:
     """The error for numbers that are not finite any more."""
     return InputError(
-        f"the {what} is not finite any more; the latest checkpoint is from before: start from it "
-        "with a lower learning rate, --load_from .../latest.pth --cfg-options optimizer.lr=... and "
-        "another --out_dir"
+        f"the {what} is not finite any more; start again with a lower learning rate (--cfg-options "
+        "optimizer.lr=...) and another --out_dir, from the latest checkpoint if there is one "
+        "(--load_from)"
     )
 
 

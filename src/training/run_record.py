@@ -81,6 +81,11 @@ def check_same_run(path: str, stored: Mapping[str, object], present: Mapping[str
         stored: what `describe_run` said then.
         present: what it says now.
     """
+    if "live_norm" in stored:  # a single number in earlier versions
+        raise InputError(
+            f"--resume {path}: an earlier version of this program wrote it; start from it with "
+            "--load_from"
+        )
     absent = object()
     names = [
         name

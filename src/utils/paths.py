@@ -164,7 +164,11 @@ def find_images(
 
 def printable(path: str | Path) -> str:
     """A path as text; of a name that is no UTF-8, what is none becomes a replacement character."""
-    return os.fsencode(path).decode("utf-8", errors="replace")
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:  # the name of no file
+        encoded = str(path).encode("utf-8", errors="replace")
+    return encoded.decode("utf-8", errors="replace")
 
 
 def macos_notes(patterns: Sequence[str], recursive: bool = False) -> list[Path]:

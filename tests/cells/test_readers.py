@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zlib
 from types import SimpleNamespace
@@ -520,6 +521,30 @@ def test_each_file_of_a_set_is_an_image(tmp_path, kind):
         assert volume.pixel_size == 0.5
 
 
+def test_a_position_of_a_set_keeps_its_channels(tmp_path):
+    """As Micro-Manager writes them: every file tells of all positions."""
+    for own in range(2):
+        with tifffile.TiffWriter(tmp_path / f"p{own}.ome.tif", ome=True) as file:
+            data = np.full((2, 48, 64), 100 * own, np.uint16)
+            data[1] += 7
+            metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI", "phase"]}}
+            file.write(data, metadata=metadata, photometric="minisblack")
+        alone = tifffile.TiffFile(tmp_path / f"p{own}.ome.tif").ome_metadata
+        image = re.search("<Image.*</Image>", alone, re.DOTALL)[0]
+        uuid = re.search('UUID="([^"]*)"', alone)[1]
+
+        def named(name: str, uuid: str, image: str = image) -> str:
+            inner = f'><UUID FileName="{name}">{uuid}</UUID></TiffData>'
+            return re.sub("(<TiffData[^/]*)/>", rf"\1{inner}", image)
+
+        images = [named(f"p{own}.ome.tif", uuid), named(f"p{1 - own}.ome.tif", "urn:uuid:other")]
+        together = alone.replace(image, "".join(images if own == 0 else images[::-1]))
+        tifffile.tiffcomment(tmp_path / f"p{own}.ome.tif", together.encode())
+        volume = open_volume(tmp_path / f"p{own}.ome.tif")
+        assert (dict(volume.sizes), volume.channel_names) == ({"C": 2}, ("DAPI", "phase"))
+        assert (whole(volume, C=1) == 100 * own + 7).all()
+
+
 def test_pixel_size_and_channels_are_those_of_the_image_that_is_read(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
         for side, size, names in ((20, 10.0, ["x", "y"]), (60, 0.5, ["DAPI", "phase"])):
@@ -539,3 +564,5 @@ def test_paths_that_are_no_text(tmp_path, suffix):
     path.write_bytes(b"something")
     with pytest.raises(InputError, match="not in UTF-8"):
         open_volume(path)
+    with pytest.raises(InputError):
+        open_volume("\ud800.png")  # what no file can be called

@@ -224,8 +224,9 @@ def test_a_picture_beside_the_label_image_is_none(tmp_path, name):
     with pytest.raises(InputError, match="1 label image"):
         LabelImages(tmp_path, truth_set([record]))  # the image itself is none, either
     tifffile.imwrite(tmp_path / name, disc(30, 30, 9).astype(np.uint16))
-    found = LabelImages(tmp_path, truth_set([record])).instances(record)
-    assert compare_instances(found, record).score().ap == 1
+    for image in (record, replace(record, path=tmp_path / "elsewhere" / "a.png")):
+        found = LabelImages(tmp_path, truth_set([image])).instances(image)
+        assert compare_instances(found, image).score().ap == 1
 
 
 def test_whole_numbers_as_ids_may_be_written_with_a_point(tmp_path):

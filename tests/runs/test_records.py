@@ -21,6 +21,7 @@ from runs.sharing import Share, share_option
 from runs.summary import sum_up, summary_row
 from utils.files import sha256
 from utils.paths import ImageFile
+from utils.script import InputError
 
 
 @pytest.fixture
@@ -60,6 +61,7 @@ def test_what_counts_as_finished(images, records, tmp_path):
     assert records.is_finished(image)
     image.path.write_text("another image of the same name")
     assert not records.is_finished(image)
+    image.files["kaggle"].unlink()
     finish(records, image)
     image.picture.unlink()
     assert not records.is_finished(image)
@@ -184,27 +186,29 @@ def test_summary_row_against_known_cells():
 
 def test_what_was_changed_by_hand_is_not_written_again(images, records):
     image = images[0]
-    assert records.start(image, "") == set()
+    assert records.start(image, sha256(image.path)) == set()
     finish(records, image)
-    assert records.start(image, "") == set()
+    assert records.start(image, sha256(image.path)) == set()
     finish(records, image)
     image.files["kaggle"].write_text("corrected by hand")
     fewer = replace(image, files={})  # another --save knows of it, too
-    assert records.start(fewer, "") == set()
+    assert records.start(fewer, sha256(image.path)) == set()
     records.finish(fewer, sha256(image.path), {})
     for _ in range(2):  # also once more
-        assert records.start(image, "") == {image.files["kaggle"]}
+        assert records.start(image, sha256(image.path)) == {image.files["kaggle"]}
         records.finish(image, sha256(image.path), {})
     records.fail(image, "broken")
-    assert records.start(image, "") == {image.files["kaggle"]}
+    assert records.start(image, sha256(image.path)) == {image.files["kaggle"]}
+    with pytest.raises(InputError, match="a_kaggle.csv was corrected for another image"):
+        records.start(image, "of another image")
 
 
 def test_what_a_killed_run_has_written_is_written_again(images, records):
     image = images[0]
     finish(records, image)
-    records.start(image, "")
+    records.start(image, sha256(image.path))
     image.picture.write_text("of the run that was killed")
-    assert records.start(image, "") == set()
+    assert records.start(image, sha256(image.path)) == set()
 
 
 def test_the_digest_of_a_folder_reads_no_chunks(tmp_path, monkeypatch):

@@ -288,13 +288,11 @@ def test_images_beside_their_labels_in_a_folder_of_the_images(tmp_path):
     assert "p1/labels/a.png" not in names("p1/labels")  # a label image, called as its image is
 
 
-def test_validation_images_of_an_earlier_import_are_not_left_beside_the_new_ones(
-    tmp_path, monkeypatch, images
-):
+def test_a_validation_file_of_an_earlier_import_is_told(tmp_path, monkeypatch, images, capsys):
     infer(tmp_path, images, "labels")
-    out = import_labels(monkeypatch, tmp_path)
-    with pytest.raises(InputError, match="annotations_valid_0.json is of an earlier import"):
-        import_labels(monkeypatch, tmp_path, "--valid_share", "0", "--overwrite")
-    (out / "annotations_valid_0.json").unlink()
-    import_labels(monkeypatch, tmp_path, "--valid_share", "0", "--overwrite")
-    assert [path.name for path in out.iterdir()] == ["annotations_train_0.json"]
+    options = ("--valid_share", "0", "--overwrite")
+    import_labels(monkeypatch, tmp_path, *options)
+    assert "annotations_valid_0.json is not written" in capsys.readouterr().out
+    import_labels(monkeypatch, tmp_path, "--overwrite")
+    import_labels(monkeypatch, tmp_path, *options)
+    assert "annotations_valid_0.json stays as it was" in capsys.readouterr().out

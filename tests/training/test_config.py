@@ -82,6 +82,20 @@ def test_another_run_is_named():
         check_same_run("x.pth", before, longer)
 
 
+def test_what_earlier_versions_wrote_is_told():
+    with pytest.raises(InputError, match="earlier version.*--load_from"):
+        check_same_run("x.pth", {"live_norm": 0.0}, record(load_config(TINY)))
+    with pytest.raises(InputError, match="live_norm has to be a dict"):
+        load_config(TINY, ["live_norm=0.5"])
+
+
+def test_crops_are_resized_as_inference_says():
+    config = load_config(TINY, ["inference.resize=pillow"])
+    config.augmentation = [dict(type="ResizeToNetwork")]
+    (step,) = [s for s in training_pipeline(config) if s["type"] == "ResizeToNetwork"]
+    assert step["library"] == "pillow"
+
+
 def test_evaluations_do_not_make_another_run():
     check_same_run(
         "x.pth", record(load_config(TINY)), record(load_config(TINY, ["eval_interval=7"]))
@@ -121,7 +135,7 @@ def test_configs_that_cannot_be_used(tmp_path):
     with pytest.raises(InputError, match="not readable"):
         load_config(str(path))
     path.write_text("model = dict()\noptimizer = dict()\nmax_iters = 1")
-    with pytest.raises(InputError, match="lacks augmentation, inference; start"):
+    with pytest.raises(InputError, match="lacks augmentation, inference, live_norm; start"):
         load_config(str(path))
     with pytest.raises(InputError, match="--cfg-options seed: write KEY=VALUE"):
         load_config(TINY, ["max_iters=3", "seed"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile, TiffPage, TiffPageSeries
 
-from cells.readers.tiff_metadata import channel_names, pixel_size
+from cells.readers.tiff_metadata import channel_names, own_part_of_set, pixel_size
 from cells.readers.tiff_pages import check_page_list
 from cells.readers.tiff_segments import segment_reader
 from cells.readers.volume import (
@@ -40,6 +40,9 @@ def open_tiff(path: Path) -> Volume:
     try:
         check_page_list(path)
         tif = TiffFile(path, _multifile=False)  # of a set of OME files, each is an image
+        if own := own_part_of_set(tif):
+            tif.close()
+            tif = TiffFile(path, omexml=own, _multifile=False)
         return _volume(path, tif)
     except Exception as error:  # tifffile raises many kinds for broken files
         if tif is not None:

@@ -74,14 +74,40 @@ def channel_names(tif: TiffFile, series: TiffPageSeries, count: int) -> tuple[st
     return tuple(names) if len(names) == count > 1 and all(names) else ()
 
 
+def own_part_of_set(tif: TiffFile) -> str | None:
+    """Of the OME metadata that the files of a set share, the images that are in this file.
+
+    None for a file that belongs to no set, or holds a part of an image: then only its pages are
+    known, not their axes.
+    """
+    root = _ome_root(tif)
+    if root is None:
+        return None
+    images = [element for element in root if element.tag.endswith("}Image")]
+    files = [{e.text for e in image.iter() if e.tag.endswith("}UUID")} for image in images]
+    own = [image for image, named in zip(images, files, strict=True) if named == {root.get("UUID")}]
+    if not own or len(own) == len(images):
+        return None
+    for image in images:
+        if image not in own:
+            root.remove(image)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _ome_root(tif: TiffFile) -> ElementTree.Element | None:
+    try:
+        return ElementTree.fromstring(tif.ome_metadata or "")
+    except ElementTree.ParseError:
+        return None
+
+
 def _ome_pixels(tif: TiffFile, series: TiffPageSeries) -> list[ElementTree.Element]:
     """The element `Pixels` of the image, or of all images where it is not known which one it is.
 
     It is not known where the metadata tell of images in other files.
     """
-    try:
-        root = ElementTree.fromstring(tif.ome_metadata or "")
-    except ElementTree.ParseError:
+    root = _ome_root(tif)
+    if root is None:
         return []
     elements = [element for element in root.iter() if element.tag.endswith("}Pixels")]
     if len(elements) == len(tif.series):
