@@ -12,6 +12,8 @@ from mmcv import Config, DictAction
 
 from utils.script import InputError
 
+REQUIRED = {"model", "inference", "augmentation", "optimizer", "max_iters", "live_norm"}
+
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
     """Read a config file and apply `key.subkey=value` overrides.
@@ -25,9 +27,7 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
         config = Config.fromfile(path)
     except Exception as error:  # a config is Python: anything can go wrong in it
         raise InputError(f"--config {path}: not readable ({error})") from error
-    missing = {"model", "inference", "augmentation", "optimizer", "max_iters", "live_norm"} - set(
-        config
-    )
+    missing = REQUIRED - set(config)
     if missing:
         names = ", ".join(sorted(missing))
         raise InputError(f"--config {path}: lacks {names}; start from configs/_base_")
