@@ -272,6 +272,8 @@ def test_frames_of_nd2(tmp_path, monkeypatch):
     found = volume.read({"T": 2, "C": 1}, WINDOW)
     np.testing.assert_array_equal(found, STACK[2, 1][WINDOW.slices])
     del volume
+    assert not closed  # it stays open for further planes, until another file is opened
+    microscopes._open.cache_clear()
     assert closed
 
 

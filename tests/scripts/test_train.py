@@ -160,7 +160,7 @@ def test_nothing_to_learn_from_is_said(run, tmp_path):
         (("--load_from", "nowhere.pth"), ("nowhere.pth", "no such checkpoint")),
         (("--resume", "a.pth", "--load_from", "b.pth"), ("--resume", "--load_from")),
         (("--resume", "auto", "--overwrite"), ("--resume", "--overwrite")),
-        (("--cfg-options", "optimizer.lr=1e30"), ("the loss is not finite", "lower learning rate")),
+        (("--cfg-options", "optimizer.lr=1e30"), ("is not finite any more", "lower learning rate")),
         (("--image_dir", "nowhere"), ("--image_dir nowhere",)),
     ],
 )
