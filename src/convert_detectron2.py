@@ -11,9 +11,8 @@ that LIVECell published (one class), to start a training from: train_cis.py --lo
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from utils.files import check_folder
+from utils.files import check_output
 from utils.options import script_parser
 from utils.paths import in_repository
 from utils.script import InputError, quiet_libraries, run_script
@@ -43,9 +42,7 @@ def main(args: argparse.Namespace) -> None:
     from network.models import build_model, forget_pretrained, set_num_classes
     from published.detectron2 import convert_weights, count_classes, read_weights
 
-    if Path(args.output).resolve() == Path(args.input).resolve():
-        raise InputError(f"--output {args.output}: is the input; give another file")
-    check_folder("--output", Path(args.output).parent)
+    check_output(args.output, args.input)
     source = read_weights(args.input)
     class_names = choose_names(args.class_names, count_classes(source, args.input))
     config = Config.fromfile(in_repository(CONFIG))

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.files import check_folder
+from utils.files import check_output
 from utils.options import at_least, scores_by_class, script_parser
 from utils.script import InputError, quiet_libraries, run_script
 
@@ -38,9 +38,7 @@ def main(args: argparse.Namespace) -> None:
     from network.descriptions import check_inference
     from network.scale import with_short_side
 
-    if Path(args.output).resolve() == Path(args.input).resolve():
-        raise InputError(f"--output {args.output}: is the input; give another file")
-    check_folder("--output", Path(args.output).parent)
+    check_output(args.output, args.input)
     checkpoint = load_checkpoint(args.input)
     meta = checkpoint["meta"]
     inference = json.loads(meta["inference"])

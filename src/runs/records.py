@@ -81,10 +81,11 @@ class Records:
         Raises:
             InputError: there are such outputs, of another image.
         """
-        written = self._written(image.name)
+        before = self.read(image.name) or {}
+        written = dict(before.get("written", {}))
         there = {path for path in image.outputs if path.name in written and path.is_file()}
         changed = {path for path in there if sha256(path) != written[path.name]}
-        if changed and self.read(image.name)["sha256"] != digest:
+        if changed and before["sha256"] != digest:
             raise InputError(
                 f"{image.path}: {min(changed)} was corrected for another image of this name; "
                 "choose another --out_dir"
@@ -109,7 +110,7 @@ class Records:
             row: its line of the summary.
             cells: what a report's distributions are made of, see `cell_samples`.
         """
-        written = self._written(image.name)
+        written = dict((self.read(image.name) or {}).get("written", {}))
         written |= {p.name: sha256(p) for p in image.outputs if p.name not in written}
         more = {"row": dict(row), "cells": dict(cells or {}), "written": written}
         self._write(image, digest, finished=True, **more)
@@ -151,10 +152,6 @@ class Records:
             paths += [self.folder.parent / name for name in OF_THE_RUN]
         remove_leftovers(paths)
 
-    def _written(self, name: str) -> dict[str, str]:
-        """SHA-256 of each output as it was written, by the file's name."""
-        return (self.read(name) or {}).get("written", {})
-
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
 
@@ -170,7 +167,7 @@ class Records:
             "settings": self.key,
             "outputs": outputs,
             "earlier_outputs": sorted(earlier),  # of another --save; they are no images either
-            "written": before.get("written", {}),
+            "written": before.get("written", {}),  # SHA-256 of each output, by the file's name
             "finished": finished,
             **more,
         }
@@ -182,7 +179,10 @@ def written_before(out_dir: Path) -> set[str]:
     records = [record for p in (out_dir / FOLDER).glob("*.json") if (record := _read(p))]
     names = {name for r in records for name in (*r["outputs"], *r.get("earlier_outputs", []))}
     # a run that was killed before its first image has left nothing but run.json
-    return names | (files_of_runs(out_dir) or {*OF_THE_RUN} if records else files_of_runs(out_dir))
+    of_runs = files_of_runs(out_dir)
+    if records and not of_runs:
+        of_runs = {*OF_THE_RUN}
+    return names | of_runs
 
 
 def files_of_runs(out_dir: Path) -> set[str]:

@@ -83,6 +83,17 @@ def check_folder(flag: str, folder: str | Path | None) -> None:
         ) from error
 
 
+def check_output(output: str | Path, source: str | Path) -> None:
+    """Refuse an `--output` that is the `--input`, or whose folder cannot be written to.
+
+    Raises:
+        InputError: names the option.
+    """
+    if Path(output).resolve() == Path(source).resolve():
+        raise InputError(f"--output {output}: is the input; give another file")
+    check_folder("--output", Path(output).parent)
+
+
 def _is_there(path: Path) -> bool:
     try:
         path.lstat()
