@@ -8,9 +8,12 @@ import network.operators  # noqa: F401  (before mmdet)
 
 import pytest
 import torch
+from helpers import CONFIGS
 from torch import nn
 
+from network.models import build_model, set_num_classes
 from training import initial_weights
+from training.config import load_config
 from training.initial_weights import initialise, start_from
 from utils.script import InputError
 
@@ -121,3 +124,25 @@ def test_rows_of_both_heads_of_point_rend_follow_the_classes(monkeypatch):
     start(monkeypatch, model, other, ("b", "a"), ("a", "b"))
     assert model.mask.fc_logits.bias.tolist() == [*range(49, 98), *range(49)]
     assert model.point.fc_logits.bias.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(("names", "known"), [("cab", "abc"), ("xbay", "ba")])
+def test_the_points_head_knows_the_coarse_scores_by_their_classes(monkeypatch, names, known):
+    """Scores in another order go in and come out, those of classes that it did not know are 0."""
+
+    def head(classes: int) -> nn.Module:
+        config = load_config(str(CONFIGS / "tiny_point_rend.py")).model.to_dict()
+        set_num_classes(config, classes)
+        return build_model(config)
+
+    model, other = head(len(names)), head(3)
+    start(monkeypatch, model, other, tuple(names), tuple("abc"))
+    features, coarse = torch.rand(2, 32, 5), torch.rand(2, 3, 5)
+    ours = torch.zeros(2, len(names), 5)
+    for name in known:
+        ours[:, names.index(name)] = coarse[:, "abc".index(name)]
+    coarse[:, ["abc".index(name) for name in "abc" if name not in known]] = 0
+    expected = other.roi_head.point_head(features, coarse)
+    found = model.roi_head.point_head(features, ours)
+    for name in known:
+        torch.testing.assert_close(found[:, names.index(name)], expected[:, "abc".index(name)])
