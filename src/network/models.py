@@ -14,12 +14,13 @@ from mmdet.models import build_detector
 from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from mmdet.models.backbones.swin import WindowMSA
 from mmdet.models.dense_heads import RPNHead
+from mmdet.models.roi_heads import BBoxHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import nn
 
 import network.point_rend  # noqa: F401  (registers its heads)
 import network.roi_heads  # noqa: F401  (registers its heads)
-from network.modules import select_proposals, split_attention
+from network.modules import all_losses, select_proposals, split_attention
 from network.roi_align import extract, is_supported
 from network.window_attention import window_attention
 from utils.script import InputError
@@ -54,6 +55,8 @@ def build_model(model_config: dict, source: str = "--config") -> nn.Module:
             module.forward = partial(window_attention, module)
         elif isinstance(module, SingleRoIExtractor):
             module.forward = partial(_pool, module, module.forward)
+        elif isinstance(module, BBoxHead):
+            module.loss = partial(all_losses, module.loss)
         elif type(module) is RPNHead:
             module._get_bboxes_single = partial(select_proposals, module)
     return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import network.operators  # noqa: F401  (before mmdet)
@@ -106,6 +106,21 @@ class ProbabilityBBoxHead(ConvFCBBoxHead):
     def get_bboxes(self, rois, cls_score, *args, **kwargs):
         """mmdet's, whose softmax gives back the probabilities."""
         return super().get_bboxes(rois, cls_score.log(), *args, **kwargs)
+
+
+def all_losses(loss: Callable, cls_score: torch.Tensor, *args, **kwargs) -> dict:
+    """A box head's losses, 0 where no region is left to learn from.
+
+    mmdet then leaves them out, and refuses to train when another process has them.
+
+    Args:
+        loss: mmdet's `BBoxHead.loss`.
+        cls_score: logits [N, classes + 1]; further arguments are `loss`'s own.
+    """
+    losses = loss(cls_score, *args, **kwargs)
+    if not len(cls_score):
+        losses.update(loss_cls=cls_score.sum(), acc=cls_score.new_full((1,), 100.0))
+    return losses
 
 
 @IOU_CALCULATORS.register_module()

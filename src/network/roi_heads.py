@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import partial
 
 import network.operators  # noqa: F401  (before mmdet)
@@ -57,6 +58,27 @@ class OneMaskHeadCascadeRoIHead(CascadeRoIHead):
         self.share_roi_extractor = False
         self.mask_roi_extractor = ModuleList([build_roi_extractor(mask_roi_extractor)])
         self.mask_head = ModuleList([build_head(mask_head)])
+
+    def forward_train(self, x, *args, **kwargs) -> dict:
+        """mmdet's losses; 0 those of the stages that it leaves out where no region is left."""
+        losses = super().forward_train(x, *args, **kwargs)
+        for stage in range(self.num_stages):
+            if f"s{stage}.loss_cls" not in losses:
+                zeros = self._losses_of_no_region(stage, x)
+                losses.update({f"s{stage}.{name}": value for name, value in zeros.items()})
+        return losses
+
+    def _losses_of_no_region(self, stage: int, x: Sequence[torch.Tensor]) -> dict:
+        nothing = x[0].new_zeros(0, 5)
+        boxes = self._bbox_forward(stage, x, nothing)
+        losses = dict(
+            loss_cls=boxes["cls_score"].sum(),
+            acc=x[0].new_full((1,), 100.0),
+            loss_bbox=boxes["bbox_pred"].sum(),
+        )
+        if stage == self.mask_stage:
+            losses["loss_mask"] = self._mask_forward(0, x, nothing)["mask_pred"].sum()
+        return losses
 
     def _mask_forward_train(self, stage, x, sampling_results, gt_masks, *args, **kwargs) -> dict:
         if stage != self.mask_stage:
