@@ -1,0 +1,152 @@
+r"""Where a model loses cells: in its proposals, boxes or masks; on the CPU, in fp32.
+
+    python benchmarks/benchmark_stages.py --image_dir data/images \
+        --annotation_dir data/my_annotations --weights models/a.pth
+
+For each cell type the share of true cells that a stage reaches with an IoU of at least 0.5 and
+0.75: the best proposal, box (of any score) and mask (of the boxes with a score of at least 0.05),
+and the mask that is drawn in the true box. Then the competition's mAP of the model, and what it
+would be of masks in the true boxes. A stage that is far below the next one's limit is where more
+training, or another architecture, has something to gain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+from tables import markdown
+
+from utils.options import add_data_options, add_weights_option, at_least, script_parser
+from utils.paths import split_paths
+from utils.script import quiet_libraries, run_script
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cells.annotations import AnnotatedImage
+    from cells.instances import Boxes, Instances
+    from network.detector import FeatureMaps
+    from network.ensemble import Ensemble
+
+LEAST_SCORE = 0.05
+IOUS = (0.5, 0.75)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = script_parser(__doc__)
+    add_data_options(parser)
+    add_weights_option(parser)
+    parser.add_argument("--threads", type=at_least(1), help="cores to use (default: all)")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    quiet_libraries()
+    import torch
+
+    from cells.annotations import annotation_file, load_annotations
+    from evaluation.evaluator import for_each_image
+    from network.ensemble import load_ensemble
+    from utils.device import use_threads
+
+    use_threads(args.threads)
+    path = annotation_file(args.annotation_dir, "valid", args.fold)
+    truth = load_annotations(path, args.image_dir, args.skip_invalid)
+    model = load_ensemble(split_paths(args.weights)[:1], torch.device("cpu"), torch.float32)
+
+    def look(record: AnnotatedImage, image: np.ndarray) -> dict[str, np.ndarray]:
+        return examine(model, record, image)
+
+    images = for_each_image(look, truth.images, grey_rule=model.grey_rule)
+    rows = []
+    for label, name in enumerate(truth.class_names):
+        own = [image for image in images if image["type"] == label]
+        if own:
+            rows.append((name, str(len(own)), *summary(own)))
+    stages = ("proposal", "box", "mask", "mask in the true box")
+    print(markdown(("", "images", *stages, "mAP", "mAP in true boxes"), rows))
+
+
+def examine(model: Ensemble, record: AnnotatedImage, image: np.ndarray) -> dict[str, np.ndarray]:
+    """IoU of every true cell by stage, float [cells], and the two scores, of one image."""
+    import numpy as np
+
+    from cells.instances import Boxes
+    from evaluation.metrics import compare_instances
+
+    detector = model.views[0].detector
+    (features,) = detector.features([detector.prepare(image)])
+    proposals = detector.proposals(features)
+    found = detector.boxes(features, proposals)
+    found = found[found.labels == record.cell_type]
+    cells = ~record.iscrowd
+    true = Boxes(record.boxes[cells], np.ones(cells.sum(), np.float32), record.labels[cells])
+    in_true = draw(model, features, true)
+    scale = features.source.img_meta["scale_factor"]
+    return {
+        "type": record.cell_type,
+        "proposal": box_ious(proposals[:, :4].numpy() / scale, true.boxes).max(0, initial=0),
+        "box": box_ious(found.boxes, true.boxes).max(0, initial=0),
+        "mask": mask_ious(
+            draw(model, features, found[found.scores >= LEAST_SCORE]), record.cell_rles
+        ).max(0, initial=0),
+        "in true box": np.diag(mask_ious(in_true, record.cell_rles)),
+        "mAP": compare_instances(model.predict(image), record).score().ap,
+        "mAP in true boxes": compare_instances(in_true, record).score().ap,
+    }
+
+
+def draw(model: Ensemble, features: FeatureMaps, boxes: Boxes) -> Instances:
+    """Masks of boxes as the model draws them, before the mask NMS."""
+    from cells.instances import Instances
+    from cells.masks import drawn_at
+    from network.merging import mean_masks
+
+    size, detector = features.source.image_size, model.views[0].detector
+    if not len(boxes):
+        return Instances.empty(size)
+    masks = detector.mask_probabilities(features, boxes.boxes, boxes.labels)
+    instances = mean_masks(boxes, [masks], size, [detector.mask_context])
+    return drawn_at(instances, model.post_processing.mask_threshold)
+
+
+def box_ious(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of every pair, float [N, M]."""
+    import numpy as np
+    import torch
+    from torchvision.ops import box_iou
+
+    pair = (torch.from_numpy(np.asarray(b, np.float32)) for b in (boxes, others))
+    return box_iou(*pair).numpy()
+
+
+def mask_ious(instances: Instances, rles: list[dict]) -> np.ndarray:
+    """IoU of every mask, whatever others cover of it, with every true one, float [N, M]."""
+    import numpy as np
+    from pycocotools import mask as coco_mask
+
+    from cells.rle import to_rles
+
+    if not (len(instances) and rles):
+        return np.zeros((len(instances), len(rles)))
+    return coco_mask.iou(to_rles(instances), rles, [0] * len(rles))
+
+
+def summary(images: list[dict]) -> list[str]:
+    """Cells of a table for the images of one type."""
+    import numpy as np
+
+    shares = []
+    for stage in ("proposal", "box", "mask", "in true box"):
+        ious = np.concatenate([image[stage] for image in images])
+        shares.append(" / ".join(f"{(ious >= least).mean():.2f}" for least in IOUS))
+    scores = [np.mean([image[name] for image in images]) for name in ("mAP", "mAP in true boxes")]
+    return [*shares, *(f"{score:.3f}" for score in scores)]
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args())
