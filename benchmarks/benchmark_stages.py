@@ -110,8 +110,7 @@ def draw(model: Ensemble, features: FeatureMaps, boxes: Boxes) -> Instances:
     if not len(boxes):
         return Instances.empty(size)
     masks = detector.mask_probabilities(features, boxes.boxes, boxes.labels)
-    instances = mean_masks(boxes, [masks], size, [detector.mask_context])
-    return drawn_at(instances, model.post_processing.mask_threshold)
+    return drawn_at(mean_masks(boxes, [masks], size), model.post_processing.mask_threshold)
 
 
 def box_ious(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -24,7 +24,6 @@ from network.acceleration import accelerate
 from network.checkpoints import load_checkpoint, load_weights
 from network.descriptions import parameter_limit
 from network.mask_heads import mask_probabilities
-from network.mask_regions import grow_boxes
 from network.models import build_model
 from network.scale import network_scale
 from utils.script import InputError
@@ -71,9 +70,6 @@ class Detector:
         class_names: in the order of the model's labels.
         device: where the model lies.
         licence: of the weights, where the checkpoint tells it.
-
-    Attributes:
-        mask_context: factor that boxes grow by before their masks are predicted.
     """
 
     def __init__(
@@ -90,7 +86,6 @@ class Detector:
         self.class_names = tuple(class_names)
         self.device = device
         self.licence = licence
-        self.mask_context: float = getattr(model.roi_head, "mask_context", 1.0)
         self._box_head = _without_masks(model.roi_head)
 
     @classmethod
@@ -228,13 +223,11 @@ class Detector:
             labels: int64 [N], which class's mask to take.
 
         Returns:
-            float32 [N, S, S], probability of foreground on a grid over each box, grown by
-            `mask_context` within the image.
+            float32 [N, S, S], probability of foreground on a grid over each box.
         """
         scale = features.source.img_meta["scale_factor"]
-        regions = grow_boxes(boxes, self.mask_context, features.source.image_size)
         rois = torch.zeros(len(boxes), 5, device=self.device)  # column 0: image 0
-        rois[:, 1:] = torch.as_tensor(regions * scale)
+        rois[:, 1:] = torch.as_tensor(boxes * scale)
         classes = torch.as_tensor(labels, device=self.device)
         chunks = [
             mask_probabilities(self.model.roi_head, features.maps, *chunk).cpu().numpy()

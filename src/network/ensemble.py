@@ -76,8 +76,7 @@ class Detections:
     Attributes:
         image_size: (height, width) in pixels.
         boxes: N merged boxes that reach the confidence threshold, or the score that was asked for.
-        probabilities: of each view float32 [N, S, S], see `Detector.mask_probabilities`; none
-            without boxes.
+        probabilities: of each view float32 [N, S, S]; none without boxes.
         deciding_class, threshold: see `Candidates`.
         agreement: of the views on the boxes, float32 [N, 3], see `box_agreement`.
     """
@@ -235,9 +234,8 @@ class Ensemble:
         if not len(detections.boxes):
             return Instances.empty(detections.image_size)
         with timer.stage("paste"):
-            contexts = [view.detector.mask_context for view in self.views]
             instances = mean_masks(
-                detections.boxes, detections.probabilities, detections.image_size, contexts
+                detections.boxes, detections.probabilities, detections.image_size
             )
             instances.agreement[:, :3] = detections.agreement
             instances = drawn_at(instances, self.post_processing.mask_threshold)

@@ -14,7 +14,6 @@ from cells.instances import Boxes, Instances, dominant_class
 from cells.masks import MASK_THRESHOLD, binary_crops, window_of
 from network.agreement import mask_agreement
 from network.box_pairs import iou_blocks
-from network.mask_regions import grow_boxes
 
 
 @dataclass(frozen=True)
@@ -125,10 +124,7 @@ def vote(boxes: Boxes, voters: Boxes, iou_threshold: float) -> Boxes:
 
 
 def mean_masks(
-    boxes: Boxes,
-    probabilities: Sequence[np.ndarray],
-    image_size: tuple[int, int],
-    contexts: Sequence[float] | None = None,
+    boxes: Boxes, probabilities: Sequence[np.ndarray], image_size: tuple[int, int]
 ) -> Instances:
     """Paste each model's mask probabilities into the image and average them.
 
@@ -136,51 +132,17 @@ def mean_masks(
         boxes: N boxes in original pixels.
         probabilities: for each model float32 [N, S, S]; S may differ between models.
         image_size: (height, width) in pixels.
-        contexts: of each model, what its boxes were grown by before; default: 1.
     """
-    contexts = contexts or [1.0] * len(probabilities)
-    regions = [grow_boxes(boxes.boxes, context, image_size) for context in contexts]
-    widest = regions[int(np.argmax(contexts))]
-
-    def paste_all(grids: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-        places = zip(grids, regions, strict=True)
-        return [paste_probabilities(each, place, image_size, widest)[0] for each, place in places]
-
-    views = paste_all(probabilities)
+    pasted = [paste_probabilities(grids, boxes.boxes, image_size) for grids in probabilities]
+    views, offsets = [crops for crops, _ in pasted], pasted[0][1]
     masks = [sum(crops) / len(views) for crops in zip(*views, strict=True)]
-    if len(set(contexts)) > 1:
-        looking = paste_all([np.ones_like(grids) for grids in probabilities])
-        masks = _without_abstentions(masks, looking, int(np.argmax(contexts)))
-    offsets = _frames(widest, image_size)[0]
     instances = Instances(image_size, boxes.boxes, boxes.scores, boxes.labels, masks, offsets)
     instances.agreement[:, 3:] = mask_agreement(masks, views)
     return instances
 
 
-def _without_abstentions(
-    means: Sequence[np.ndarray], looking: Sequence[Sequence[np.ndarray]], widest: int
-) -> list[np.ndarray]:
-    """Means over all models, made means over those whose region a pixel lies in.
-
-    A model that predicts masks in boxes that did not grow does not deny what lies around them.
-
-    Args:
-        means: N arrays float32 [h, w], over all models.
-        looking: of each model N arrays float32 [h, w], 1 inside its regions, falling to 0 around.
-        widest: index of the model whose regions hold the others'.
-    """
-    results = []
-    for mean, shares in zip(means, zip(*looking, strict=True), strict=True):
-        total = np.maximum(sum(shares), np.finfo(np.float32).tiny)
-        results.append(mean * (len(shares) * shares[widest] / total))
-    return results
-
-
 def paste_probabilities(
-    probabilities: np.ndarray,
-    boxes: np.ndarray,
-    image_size: tuple[int, int],
-    around: np.ndarray | None = None,
+    probabilities: np.ndarray, boxes: np.ndarray, image_size: tuple[int, int]
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Resample mask grids over their boxes to image pixels, as crops.
 
@@ -192,28 +154,20 @@ def paste_probabilities(
         probabilities: float32 [N, S, S], grid over each box.
         boxes: float32 [N, 4], x1 y1 x2 y2 in pixels, inside the image.
         image_size: (height, width) in pixels.
-        around: float32 [N, 4], larger boxes that the crops cover; default: `boxes`.
 
     Returns:
         N arrays float32 [h, w], and their offsets int64 [N, 2] (x, y).
     """
-    low, high = _frames(boxes if around is None else around, image_size)
+    height, width = image_size
+    # one pixel around the box: half a grid cell reaches beyond it
+    low = np.maximum(np.floor(boxes[:, :2]).astype(np.int64) - 1, 0)
+    high = np.minimum(np.ceil(boxes[:, 2:]).astype(np.int64) + 1, [width, height])
     crops = []
     for grid, box, start, stop in zip(probabilities, boxes, low, high, strict=True):
         across = _bilinear_weights(start[0], stop[0], box[0], box[2], grid.shape[1])
         down = _bilinear_weights(start[1], stop[1], box[1], box[3], grid.shape[0])
         crops.append(down @ grid @ across.T)
     return crops, low
-
-
-def _frames(boxes: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """First and last pixel (exclusive) of each box's crop, int64 [N, 2] (x, y).
-
-    One pixel around the box: half a grid cell reaches beyond it.
-    """
-    height, width = image_size
-    low = np.maximum(np.floor(boxes[:, :2]).astype(np.int64) - 1, 0)
-    return low, np.minimum(np.ceil(boxes[:, 2:]).astype(np.int64) + 1, [width, height])
 
 
 def _bilinear_weights(

@@ -16,8 +16,6 @@ from mmdet.models.losses import CrossEntropyLoss
 from mmdet.models.roi_heads import CascadeRoIHead
 from torch import nn
 
-from network.mask_regions import grow_boxes
-
 
 @HEADS.register_module()
 class OneMaskHeadCascadeRoIHead(CascadeRoIHead):
@@ -30,24 +28,14 @@ class OneMaskHeadCascadeRoIHead(CascadeRoIHead):
         mask_stage: stage whose regions the mask head learns from; Detectron2's is the first.
         mask_samples: most regions of an image that the mask head learns from; default all that are
             positive. A mask costs a hundred times as much as a box.
-        mask_context: masks are predicted in boxes of so many times the width and height, 1 to 4,
-            see `network.mask_regions`.
     """
 
     def __init__(
-        self,
-        *args,
-        mask_stage: int = 0,
-        mask_samples: int | None = None,
-        mask_context: float = 1.0,
-        **kwargs,
+        self, *args, mask_stage: int = 0, mask_samples: int | None = None, **kwargs
     ) -> None:
         super().__init__(*args, **kwargs)
-        if not 1 <= mask_context <= 4:
-            raise ValueError(f"mask_context is {mask_context}, not between 1 and 4")
         self.mask_stage = mask_stage
         self.mask_samples = mask_samples
-        self.mask_context = mask_context
 
     def init_bbox_head(self, bbox_roi_extractor: dict, bbox_head: dict | list) -> None:
         super().init_bbox_head(bbox_roi_extractor, bbox_head)
@@ -80,18 +68,14 @@ class OneMaskHeadCascadeRoIHead(CascadeRoIHead):
             losses["loss_mask"] = self._mask_forward(0, x, nothing)["mask_pred"].sum()
         return losses
 
-    def _mask_forward_train(self, stage, x, sampling_results, gt_masks, *args, **kwargs) -> dict:
+    def _mask_forward_train(self, stage, x, sampling_results, *args, **kwargs) -> dict:
         if stage != self.mask_stage:
             return dict(loss_mask={})
         if self.mask_samples is not None:
             sampling_results = [
                 _fewer_positives(result, self.mask_samples) for result in sampling_results
             ]
-        sampling_results = [
-            _grown_positives(result, self.mask_context, (masks.height, masks.width))
-            for result, masks in zip(sampling_results, gt_masks, strict=True)
-        ]
-        return super()._mask_forward_train(0, x, sampling_results, gt_masks, *args, **kwargs)
+        return super()._mask_forward_train(0, x, sampling_results, *args, **kwargs)
 
 
 def _divide_gradient(
@@ -110,15 +94,6 @@ def _fewer_positives(result: SamplingResult, most: int) -> SamplingResult:
     for name in ("pos_bboxes", "pos_assigned_gt_inds", "pos_gt_labels"):  # a mask's target
         setattr(fewer, name, getattr(result, name)[drawn])
     return fewer
-
-
-def _grown_positives(
-    result: SamplingResult, factor: float, image_size: tuple[int, int]
-) -> SamplingResult:
-    """The same regions, the positive ones grown; their targets are cut out of the true masks."""
-    grown = copy.copy(result)
-    grown.pos_bboxes = grow_boxes(result.pos_bboxes, factor, image_size)
-    return grown
 
 
 @LOSSES.register_module()
