@@ -97,12 +97,12 @@ def main(args: argparse.Namespace) -> None:
 def differences(first: Instances, second: Instances) -> tuple[np.ndarray, np.ndarray]:
     """Of matched instances the largest differences of a box coordinate, and those of the scores."""
     import numpy as np
-    import torch
-    from torchvision.ops import box_iou
+
+    from network.box_pairs import box_ious
 
     if not (len(first) and len(second)):
         return np.zeros(0, np.float32), np.zeros(0, np.float32)
-    iou = box_iou(torch.from_numpy(first.boxes), torch.from_numpy(second.boxes)).numpy()
+    iou = box_ious(first.boxes, second.boxes)
     best = iou.argmax(axis=1)
     own = np.arange(len(first))
     one = own[(iou.argmax(axis=0)[best] == own) & (iou[own, best] > MATCH_IOU)]

@@ -77,6 +77,7 @@ def examine(model: Ensemble, record: AnnotatedImage, image: np.ndarray) -> dict[
 
     from cells.instances import Boxes
     from evaluation.metrics import compare_instances
+    from network.box_pairs import box_ious
 
     detector = model.views[0].detector
     (features,) = detector.features([detector.prepare(image)])
@@ -111,16 +112,6 @@ def draw(model: Ensemble, features: FeatureMaps, boxes: Boxes) -> Instances:
         return Instances.empty(size)
     masks = detector.mask_probabilities(features, boxes.boxes, boxes.labels)
     return drawn_at(mean_masks(boxes, [masks], size), model.post_processing.mask_threshold)
-
-
-def box_ious(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU of every pair, float [N, M]."""
-    import numpy as np
-    import torch
-    from torchvision.ops import box_iou
-
-    pair = (torch.from_numpy(np.asarray(b, np.float32)) for b in (boxes, others))
-    return box_iou(*pair).numpy()
 
 
 def mask_ious(instances: Instances, rles: list[dict]) -> np.ndarray:

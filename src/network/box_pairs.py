@@ -24,5 +24,9 @@ def iou_blocks(boxes: np.ndarray, others: np.ndarray) -> Iterator[tuple[slice, n
     step = max(1, BLOCK // len(others))
     for start in range(0, len(boxes), step):
         part = slice(start, start + step)
-        iou = box_iou(torch.from_numpy(boxes[part]), torch.from_numpy(others))
-        yield part, iou.numpy()
+        yield part, box_ious(boxes[part], others)
+
+
+def box_ious(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of every pair, float32 [N, M], of boxes float32 [N, 4] and [M, 4], x1 y1 x2 y2."""
+    return box_iou(torch.from_numpy(boxes), torch.from_numpy(others)).numpy()

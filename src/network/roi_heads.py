@@ -59,10 +59,9 @@ class OneMaskHeadCascadeRoIHead(CascadeRoIHead):
     def _losses_of_no_region(self, stage: int, x: Sequence[torch.Tensor]) -> dict:
         nothing = x[0].new_zeros(0, 5)
         boxes = self._bbox_forward(stage, x, nothing)
-        losses = dict(
-            loss_cls=boxes["cls_score"].sum(),
-            acc=x[0].new_full((1,), 100.0),
-            loss_bbox=boxes["bbox_pred"].sum(),
+        targets = nothing[:, 0].long(), nothing[:, 0], nothing[:, 1:], nothing[:, 1:]
+        losses = self.bbox_head[stage].loss(
+            boxes["cls_score"], boxes["bbox_pred"], nothing, *targets
         )
         if stage == self.mask_stage:
             losses["loss_mask"] = self._mask_forward(0, x, nothing)["mask_pred"].sum()
