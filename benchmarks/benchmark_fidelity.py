@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from tables import markdown
+from validation import add_validation_options, prepare
 
-from utils.options import add_data_options, add_weights_option, at_least, script_parser
+from utils.options import script_parser
 from utils.paths import split_paths
 from utils.script import quiet_libraries, run_script
 
@@ -51,10 +52,8 @@ class Finding:
 
 def parse_args() -> argparse.Namespace:
     parser = script_parser(__doc__)
-    add_data_options(parser)
-    add_weights_option(parser)
+    add_validation_options(parser)
     parser.add_argument("--compile", action="store_true", help="also with compiled backbones")
-    parser.add_argument("--threads", type=at_least(1), help="cores to use (default: all)")
     return parser.parse_args()
 
 
@@ -62,15 +61,12 @@ def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     import torch
 
-    from cells.annotations import AnnotatedImage, annotation_file, load_annotations
+    from cells.annotations import AnnotatedImage
     from evaluation.evaluator import for_each_image
     from evaluation.metrics import compare_instances, image_result
     from network.ensemble import load_ensemble
-    from utils.device import use_threads
 
-    use_threads(args.threads)
-    path = annotation_file(args.annotation_dir, "valid", args.fold)
-    truth = load_annotations(path, args.image_dir, args.skip_invalid)
+    truth = prepare(args)
     ways = {"fp32": (torch.float32, False), "bf16": (torch.bfloat16, False)}
     if args.compile:
         ways |= {"bf16, compiled": (torch.bfloat16, True)}

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from tables import markdown
+from validation import add_validation_options, prepare
 
-from utils.options import add_data_options, add_weights_option, at_least, script_parser
+from utils.options import script_parser
 from utils.paths import split_paths
 from utils.script import quiet_libraries, run_script
 
@@ -38,9 +39,7 @@ IOUS = (0.5, 0.75)
 
 def parse_args() -> argparse.Namespace:
     parser = script_parser(__doc__)
-    add_data_options(parser)
-    add_weights_option(parser)
-    parser.add_argument("--threads", type=at_least(1), help="cores to use (default: all)")
+    add_validation_options(parser)
     return parser.parse_args()
 
 
@@ -48,14 +47,10 @@ def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     import torch
 
-    from cells.annotations import annotation_file, load_annotations
     from evaluation.evaluator import for_each_image
     from network.ensemble import load_ensemble
-    from utils.device import use_threads
 
-    use_threads(args.threads)
-    path = annotation_file(args.annotation_dir, "valid", args.fold)
-    truth = load_annotations(path, args.image_dir, args.skip_invalid)
+    truth = prepare(args)
     model = load_ensemble(split_paths(args.weights)[:1], torch.device("cpu"), torch.float32)
 
     def look(record: AnnotatedImage, image: np.ndarray) -> dict[str, np.ndarray]:

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from tables import markdown
+from validation import add_validation_options, prepare
 
-from utils.options import above, add_data_options, add_weights_option, at_least, script_parser
+from utils.options import above, at_least, script_parser
 from utils.paths import split_paths
 from utils.script import quiet_libraries, run_script
 
@@ -37,14 +38,12 @@ Way = Callable[["np.ndarray"], "np.ndarray"]  # from uint8 BGR to what the model
 
 def parse_args() -> argparse.Namespace:
     parser = script_parser(__doc__)
-    add_data_options(parser)
-    add_weights_option(parser)
+    add_validation_options(parser)
     add = parser.add_argument
     add("--images", type=at_least(1), default=18, help="how many (default: %(default)s)")
     add(
         "--spreads", type=above(0.0), nargs="*", default=[], help="contrasts to try, in grey levels"
     )
-    add("--threads", type=at_least(1), help="cores to use (default: all)")
     return parser.parse_args()
 
 
@@ -52,17 +51,13 @@ def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     import torch
 
-    from cells.annotations import annotation_file, load_annotations
     from evaluation.evaluator import for_each_image
     from evaluation.metrics import compare_instances, image_result, summarise
     from network.ensemble import load_ensemble
-    from utils.device import resolve_precision, use_threads
+    from utils.device import resolve_precision
 
-    use_threads(args.threads)
+    truth = prepare(args)
     device = torch.device("cpu")
-    truth = load_annotations(
-        annotation_file(args.annotation_dir, "valid", args.fold), args.image_dir, args.skip_invalid
-    )
     ensemble = load_ensemble(split_paths(args.weights), device, resolve_precision("auto", device))
     ways = ways_of(ensemble.grey_rule, args.spreads)
 
