@@ -97,16 +97,19 @@ def examine(model: Ensemble, record: AnnotatedImage, image: np.ndarray) -> dict[
 
 
 def draw(model: Ensemble, features: FeatureMaps, boxes: Boxes) -> Instances:
-    """Masks of boxes as the model draws them, before the mask NMS."""
+    """Masks of boxes of one class as the model draws them, before the mask NMS."""
     from cells.instances import Instances
     from cells.masks import drawn_at
-    from network.merging import mean_masks
+    from network.merging import class_threshold, mean_masks
 
     size, detector = features.source.image_size, model.views[0].detector
     if not len(boxes):
         return Instances.empty(size)
     masks = detector.mask_probabilities(features, boxes.boxes, boxes.labels)
-    return drawn_at(mean_masks(boxes, [masks], size), model.post_processing.mask_threshold)
+    threshold = class_threshold(
+        model.post_processing.mask_threshold, model.class_names[boxes.labels[0]]
+    )
+    return drawn_at(mean_masks(boxes, [masks], size), threshold)
 
 
 def mask_ious(instances: Instances, rles: list[dict]) -> np.ndarray:

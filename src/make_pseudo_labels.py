@@ -29,8 +29,8 @@ from utils.options import (
     add_weights_option,
     at_least,
     between,
-    scores_by_class,
     script_parser,
+    thresholds_by_class,
 )
 from utils.paths import list_images, split_paths
 from utils.script import InputError, one_line, quiet_libraries, run_script
@@ -209,7 +209,7 @@ def label_images(
     if second_level:
         ensemble.lower_thresholds(second_level.detection_share)
     check_classes(ensemble.class_names, original)
-    least_score = scores_by_class(args.least_score, ensemble.class_names, "--least_score")
+    least_score = thresholds_by_class(args.least_score, ensemble.class_names, "--least_score")
     if args.known_class not in (None, *ensemble.class_names):
         names = ", ".join(ensemble.class_names)
         raise InputError(f"--known_class {args.known_class}: classes are {names}")

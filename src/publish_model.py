@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.files import check_output
-from utils.options import at_least, scores_by_class, script_parser
+from utils.options import at_least, script_parser, thresholds_by_class
 from utils.script import InputError, quiet_libraries, run_script
 
 if TYPE_CHECKING:
@@ -27,6 +27,13 @@ def parse_args() -> argparse.Namespace:
     add("--input", required=True, help="checkpoint written by train_cis.py")
     add("--output", required=True)
     add("--confidence", nargs="+", default=[], metavar="CLASS=SCORE", help="least scores")
+    add(
+        "--mask_threshold",
+        nargs="+",
+        default=[],
+        metavar="CLASS=P",
+        help="least probabilities of foreground pixels",
+    )
     add("--short_side", type=at_least(1), help="network pixels of a training image's short side")
     add("--licence", help="what the weights may be used for; infer_cis.py -v prints it")
     return parser.parse_args()
@@ -35,16 +42,19 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     from network.checkpoints import load_checkpoint, save_checkpoint
-    from network.descriptions import check_inference
+    from network.descriptions import MASK_THRESHOLD_RANGE, check_inference, mask_thresholds
     from network.scale import with_short_side
 
     check_output(args.output, args.input)
     checkpoint = load_checkpoint(args.input)
     meta = checkpoint["meta"]
     inference = json.loads(meta["inference"])
-    inference["confidence"].update(
-        scores_by_class(args.confidence, meta["class_names"], "--confidence")
+    names = meta["class_names"]
+    inference["confidence"].update(thresholds_by_class(args.confidence, names, "--confidence"))
+    given = thresholds_by_class(
+        args.mask_threshold, names, "--mask_threshold", *MASK_THRESHOLD_RANGE
     )
+    inference["mask_threshold"] = {**mask_thresholds(inference), **given}
     if args.short_side:
         inference = with_short_side(inference, args.short_side)
     try:

@@ -19,6 +19,8 @@ inference = dict(
     box_merging=dict(nms_iou=0.99, voting_iou=None),
     # Least score that an instance needs, chosen by the image's most frequent predicted class.
     confidence=dict(shsy5y=0.5, astro=0.7, cort=0.8, default=0.5),
+    # Least probability of a foreground pixel, chosen alike.
+    mask_threshold=dict(default=0.5),
 )
 
 # Steps of the training pipeline between loading and normalisation: the solution's.

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules import module as registration
 
 from cells.grey import GreyRule
+from cells.masks import MASK_THRESHOLD
 
 # Every type that a description may name: of mmdet, mmcv, torch, or of network/modules.py. Before
 # one is added, look whether its constructor reads a file, an address, or code.
@@ -53,6 +54,7 @@ COUNTS = {"num", "nms_pre", "nms_post", "max_num", "max_per_img", "subdivision_n
 MADE_PER_KEPT = 3  # parameters made while a model is built, and those that stay; ResNeSt has 1.5
 DEEPEST = 30  # levels of lists and dicts
 RESIZES = ("opencv", "pillow")
+MASK_THRESHOLD_RANGE = 0.01, 0.99  # at 0 and 1 all pixels would be alike
 
 
 def check_model(model: object, class_count: int) -> None:
@@ -150,8 +152,10 @@ def check_inference(inference: object) -> None:
         if not isinstance(inference["grey"], dict):
             raise ValueError("inference: 'grey' is not a dict")
         GreyRule.from_dict(inference["grey"])
-    if "mask_threshold" in inference:
-        _need_numbers(inference, ("mask_threshold",), 0, 1)
+    thresholds = mask_thresholds(inference)
+    if not isinstance(thresholds, dict) or "default" not in thresholds:
+        raise ValueError("inference: 'mask_threshold' lacks the default threshold")
+    _need_numbers(thresholds, thresholds, *MASK_THRESHOLD_RANGE)
     if "box_merging" in inference:
         merging = inference["box_merging"]
         if not isinstance(merging, dict):
@@ -162,6 +166,12 @@ def check_inference(inference: object) -> None:
     if not isinstance(confidence, dict) or "default" not in confidence:
         raise ValueError("inference: 'confidence' lacks the default threshold")
     _need_numbers(confidence, confidence, 0, 1)
+
+
+def mask_thresholds(inference: dict) -> dict[str, float]:
+    """Least probability of a foreground pixel by class name; checkpoints may hold one for all."""
+    thresholds = inference.get("mask_threshold", MASK_THRESHOLD)
+    return thresholds if isinstance(thresholds, dict) else {"default": thresholds}
 
 
 def _need_numbers(

@@ -7,7 +7,7 @@ its boxes.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,11 +16,13 @@ import torch
 from cells.annotations import check_same_classes
 from cells.grey import mean_rule
 from cells.instances import Boxes, Candidates, Instances
-from cells.masks import MASK_THRESHOLD, drawn_at
+from cells.masks import drawn_at
 from network.agreement import box_agreement
+from network.descriptions import mask_thresholds
 from network.detector import Detector, FeatureMaps, NetworkInput
 from network.merging import (
     PostProcessing,
+    class_threshold,
     filter_by_confidence,
     image_threshold,
     mask_nms,
@@ -238,7 +240,9 @@ class Ensemble:
                 detections.boxes, detections.probabilities, detections.image_size
             )
             instances.agreement[:, :3] = detections.agreement
-            instances = drawn_at(instances, self.post_processing.mask_threshold)
+            thresholds = self.post_processing.mask_threshold
+            deciding = self.class_names[detections.deciding_class]
+            instances = drawn_at(instances, class_threshold(thresholds, deciding))
         with timer.stage("mask NMS"):
             return instances[mask_nms(instances, self.post_processing.mask_nms_iou)]
 
@@ -248,14 +252,9 @@ def mean_rules(detectors: Sequence[Detector]) -> PostProcessing:
 
     Boxes vote if all models' checkpoints say so.
     """
-    tables = [detector.inference["confidence"] for detector in detectors]
-    names = {name for table in tables for name in table}
-    confidence = {
-        name: float(np.mean([table.get(name, table["default"]) for table in tables]))
-        for name in names
-    }
-    masks = [detector.inference.get("mask_threshold", MASK_THRESHOLD) for detector in detectors]
-    rules = PostProcessing(confidence, mask_threshold=float(np.mean(masks)))
+    confidence = _mean_by_class([detector.inference["confidence"] for detector in detectors])
+    masks = _mean_by_class([mask_thresholds(detector.inference) for detector in detectors])
+    rules = PostProcessing(confidence, mask_threshold=masks)
     merging = [detector.inference.get("box_merging", {}) for detector in detectors]
     if any(rule.get("voting_iou") is None for rule in merging):
         return rules
@@ -263,6 +262,14 @@ def mean_rules(detectors: Sequence[Detector]) -> PostProcessing:
         float(np.mean([rule[name] for rule in merging])) for name in ("nms_iou", "voting_iou")
     )
     return replace(rules, box_nms_iou=nms, box_voting_iou=voting)
+
+
+def _mean_by_class(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of tables by class name; of a name that a table lacks, its `default` counts."""
+    names = {name: None for table in tables for name in table}  # in the order of the models
+    return {
+        name: float(np.mean([class_threshold(table, name) for table in tables])) for name in names
+    }
 
 
 def load_ensemble(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -21,13 +21,15 @@ class PostProcessing:
     """Thresholds of the ensemble; the defaults are the solution's.
 
     Attributes:
-        confidence: least score of an instance by class name; which class's threshold applies to the
-            whole image is decided by its most frequent detected class.
+        confidence: least score of an instance by class name, `default` for other classes; which
+            class's threshold applies to the whole image is decided by its most frequent detected
+            class.
         box_nms_iou: class-wise box NMS when merging.
         box_voting_iou: of the boxes that move one that is kept, see `vote`; None: it stays.
         mask_nms_iou: mask NMS over all classes at the end.
         max_detections: boxes that remain after merging.
-        mask_threshold: least probability of a foreground pixel.
+        mask_threshold: least probability of a foreground pixel by class name; applies like
+            `confidence`.
     """
 
     confidence: Mapping[str, float]
@@ -35,7 +37,7 @@ class PostProcessing:
     box_voting_iou: float | None = None
     mask_nms_iou: float = 0.1
     max_detections: int = 10_000
-    mask_threshold: float = MASK_THRESHOLD
+    mask_threshold: Mapping[str, float] = field(default_factory=lambda: {"default": MASK_THRESHOLD})
 
 
 def merge_boxes(
@@ -70,6 +72,11 @@ def merge_boxes(
     return merged[keep[:max_detections].numpy()]
 
 
+def class_threshold(table: Mapping[str, float], name: str) -> float:
+    """Threshold of a class in a table by class name: its own, or that of `default`."""
+    return table.get(name, table["default"])
+
+
 def image_threshold(
     labels: np.ndarray, class_names: Sequence[str], confidence: Mapping[str, float]
 ) -> tuple[int, float]:
@@ -78,10 +85,10 @@ def image_threshold(
     Args:
         labels: of all detections of the image; the most frequent one decides.
         class_names: by label.
-        confidence: threshold by class name, `default` for names that are not in it.
+        confidence: threshold by class name, see `class_threshold`.
     """
     label = dominant_class(labels)
-    return label, confidence.get(class_names[label], confidence["default"])
+    return label, class_threshold(confidence, class_names[label])
 
 
 def filter_by_confidence(

@@ -18,7 +18,7 @@ from cells.instances import Candidates, Instances
 from cells.pictures import ArrayPicture, Picture
 from network.detector import NetworkInput
 from network.ensemble import Detections, Ensemble
-from network.merging import PostProcessing
+from network.merging import PostProcessing, class_threshold
 from network.rescaling import at_training_scale
 from network.scale import cell_diameters, training_field
 from network.scale_check import scale_warning
@@ -247,8 +247,7 @@ class TiledEnsemble:
         label = Counter(part.found.deciding_class for part in parts).most_common(1)[0][0]
         if least_score == math.inf:
             return label, -math.inf  # all that are left have reached their tile's threshold
-        confidence = self.post_processing.confidence
-        return label, confidence.get(self.class_names[label], confidence["default"])
+        return label, class_threshold(self.post_processing.confidence, self.class_names[label])
 
 
 def _at_own_threshold(part: TileCells, share: float) -> TileCells:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cells.annotations import AnnotatedImage
+from cells.masks import MASK_THRESHOLD
 from network.detector import Detector
 from network.ensemble import Ensemble
 from network.tiling import TiledEnsemble
@@ -146,15 +147,16 @@ class CompetitionHook(Hook):
         weights = {name: value.clone() for name, value in runner.average.average.items()}
         checkpoint = {"meta": runner.description, "state_dict": weights}
         detector = Detector.from_checkpoint(checkpoint, "weights", model.device, model.dtype)
-        detector.inference = {**detector.inference, "mask_threshold": 0.5}
+        detector.inference = {**detector.inference, "mask_threshold": MASK_THRESHOLD}
         ensemble = TiledEnsemble(Ensemble([detector]), progress=False)
         found = select(ensemble, self.records, runner.rank, runner.world_size)
-        thresholds = {**found.confidence, "mask": found.mask_threshold}
-        runner.logger.info("best thresholds: %s\n%s", thresholds, found.table.round(4).to_string())
+        thresholds = found.confidence, found.mask_threshold
+        table = found.table.round(4).to_string()
+        runner.logger.info("best thresholds: %s, masks from %s\n%s", *thresholds, table)
         for name, score in found.table["mAP"].items():
             runner.log_buffer.output["mAP" if name == "all" else f"mAP_{name}"] = score
         runner.log_buffer.ready = True
-        runner.choose_thresholds(found.confidence, found.mask_threshold)
+        runner.choose_thresholds(*thresholds)
         if runner.rank == 0:
             self._keep_best(runner, found.score)
 

@@ -17,6 +17,7 @@ from cells.annotations import check_same_classes
 from cells.drawing import draw_groups
 from cells.instances import Candidates, Instances
 from cells.rle import rle_crop, to_rles
+from network.merging import class_threshold
 from network.tiling import TiledEnsemble
 from utils.files import sha256
 from utils.script import InputError
@@ -91,9 +92,9 @@ def find_labels(
 
 def _of_class(found: Candidates, ensemble: TiledEnsemble, name: str) -> Candidates:
     """The same cells, all of one class, whose threshold then applies."""
-    table, label = ensemble.post_processing.confidence, ensemble.class_names.index(name)
+    label = ensemble.class_names.index(name)
     labels = np.full_like(found.instances.labels, label)
-    threshold = table.get(name, table["default"])
+    threshold = class_threshold(ensemble.post_processing.confidence, name)
     return Candidates(replace(found.instances, labels=labels), label, threshold)
 
 

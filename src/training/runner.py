@@ -111,7 +111,9 @@ class CellRunner(IterBasedRunner):
         self.description = description
         self.average = average
 
-    def choose_thresholds(self, confidence: dict[str, float], mask_threshold: float) -> None:
+    def choose_thresholds(
+        self, confidence: dict[str, float], mask_threshold: dict[str, float]
+    ) -> None:
         """Let checkpoints from now on carry these thresholds."""
         inference = json.loads(self.description["inference"])
         inference.update(confidence=confidence, mask_threshold=mask_threshold)

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from cells.annotations import AnnotatedImage
-from cells.masks import drawn_at
+from cells.masks import MASK_THRESHOLD, drawn_at
 from evaluation.evaluator import for_each_image
 from evaluation.metrics import compare_instances
 from evaluation.thresholds import CONFIDENCES, ImageCurve, best_confidence, image_curve
 from network.tiling import TiledEnsemble
 
 LEAST_SCORE = 0.2  # of the candidates; lower thresholds are never the best
-MASK_THRESHOLDS = (0.5, 0.45, 0.4)  # of equally good ones the first
+MASK_THRESHOLDS = (0.5, 0.45, 0.55, 0.4, 0.6, 0.35, 0.3)  # of equally good ones the first
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,12 @@ class Selection:
     """The best thresholds, and what they score.
 
     Attributes:
-        confidence: least score by class name, see `PostProcessing`.
-        mask_threshold: least probability of a foreground pixel.
+        confidence, mask_threshold: by class name, see `PostProcessing`.
         table: by true cell type and for all images: `images` and `mAP`.
     """
 
     confidence: dict[str, float]
-    mask_threshold: float
+    mask_threshold: dict[str, float]
     table: pd.DataFrame
 
     @property
@@ -63,36 +62,40 @@ def select(
         ]
 
     by_image = for_each_image(curves_of, records, rank, world, ensemble.grey_rule)
-    present = ensemble.post_processing.confidence
-    choices = [
-        _choose(curves, records, ensemble.class_names, present, threshold)
-        for curves, threshold in zip(zip(*by_image, strict=True), MASK_THRESHOLDS, strict=True)
-    ]
-    return max(choices, key=lambda choice: choice.score)
+    curves = dict(zip(MASK_THRESHOLDS, zip(*by_image, strict=True), strict=True))
+    return _choose(curves, records, ensemble.class_names, ensemble.post_processing.confidence)
 
 
 def _choose(
-    curves: Sequence[ImageCurve],
+    curves: Mapping[float, Sequence[ImageCurve]],
     records: Sequence[AnnotatedImage],
     class_names: Sequence[str],
     present: Mapping[str, float],
-    mask_threshold: float,
 ) -> Selection:
-    best = best_confidence(curves, class_names)
-    confidence = dict(present)
-    for name in class_names:
-        if name in best.index:
-            confidence[name] = float(best.loc[name, "best threshold"])
-    thresholds = np.array([confidence.get(name, confidence["default"]) for name in class_names])
-    # those of classes that decide about an image are among them
-    columns = np.searchsorted(CONFIDENCES, thresholds.astype(np.float32))
-    scores = np.array([curve.ap[columns[curve.deciding_class]] for curve in curves])
+    """The best pair of thresholds of each class that decides about an image.
+
+    Args:
+        curves: of all images by the mask threshold.
+        records: the images.
+        class_names: by label.
+        present: confidence by class name, which other classes keep.
+    """
+    tables = {threshold: best_confidence(own, class_names) for threshold, own in curves.items()}
+    confidence, masks = dict(present), {"default": MASK_THRESHOLD}
+    deciding = [class_names[curve.deciding_class] for curve in next(iter(curves.values()))]
+    for name in dict.fromkeys(deciding):
+        scores = {threshold: table.loc[name, "best mAP"] for threshold, table in tables.items()}
+        masks[name] = max(scores, key=scores.get)
+        confidence[name] = float(tables[masks[name]].loc[name, "best threshold"])
+    chosen = [curves[masks[name]][i] for i, name in enumerate(deciding)]
+    columns = np.searchsorted(CONFIDENCES, np.float32([confidence[name] for name in deciding]))
+    scores = np.array([curve.ap[column] for curve, column in zip(chosen, columns, strict=True)])
     types = [record.cell_type for record in records]
     groups = {name: np.equal(types, label) for label, name in enumerate(class_names)}
     groups["all"] = np.ones(len(records), bool)
     rows = {
-        name: {"images": int(chosen.sum()), "mAP": float(scores[chosen].mean())}
-        for name, chosen in groups.items()
-        if chosen.any()
+        name: {"images": int(own.sum()), "mAP": float(scores[own].mean())}
+        for name, own in groups.items()
+        if own.any()
     }
-    return Selection(confidence, mask_threshold, pd.DataFrame.from_dict(rows, orient="index"))
+    return Selection(confidence, masks, pd.DataFrame.from_dict(rows, orient="index"))

@@ -92,23 +92,27 @@ def add_compute_options(
     add("--threads", type=at_least(1), help="cores of the CPU to use (default: all)")
 
 
-def scores_by_class(
-    pairs: Sequence[str], class_names: Sequence[str], flag: str
+def thresholds_by_class(
+    pairs: Sequence[str],
+    class_names: Sequence[str],
+    flag: str,
+    least: float = 0.0,
+    most: float = 1.0,
 ) -> dict[str, float]:
-    """`CLASS=SCORE` pairs as a dictionary; the class may be `default`.
+    """`CLASS=NUMBER` pairs as a dictionary; the class may be `default`.
 
     Raises:
-        InputError: an unknown class or no number between 0 and 1.
+        InputError: an unknown class or no number from `least` to `most`.
     """
     table = {}
     for pair in pairs:
-        name, _, score = pair.partition("=")
+        name, _, number = pair.partition("=")
         if name not in (*class_names, "default"):
             raise InputError(f"{flag} {pair}: classes are {', '.join(class_names)}, default")
         try:
-            table[name] = between(0.0, 1.0)(score)
+            table[name] = between(least, most)(number)
         except argparse.ArgumentTypeError as error:
-            message = f"{flag} {pair}: write CLASS=SCORE, with a score between 0 and 1"
+            message = f"{flag} {pair}: write CLASS=NUMBER, a number from {least:g} to {most:g}"
             raise InputError(message) from error
     return table
 

@@ -246,9 +246,13 @@ def test_thresholds_of_several_models_are_averaged():
         def __init__(self, mask: dict, **confidence):
             self.inference = {"confidence": confidence, **mask}
 
-    rules = mean_rules([Model({}, a=0.4, default=0.5), Model({"mask_threshold": 0.4}, default=0.8)])
+    masks = {"b": 0.3, "default": 0.6}
+    one, other = Model({"mask_threshold": masks}, a=0.4, default=0.5), Model({}, default=0.8)
+    rules = mean_rules([one, other])
     assert rules.confidence == pytest.approx({"a": 0.6, "default": 0.65})
-    assert rules.mask_threshold == pytest.approx(0.45)
+    assert rules.mask_threshold == pytest.approx({"b": 0.4, "default": 0.55})
+    one_for_all = Model({"mask_threshold": 0.4}, default=0.5)  # as older checkpoints have it
+    assert mean_rules([one_for_all]).mask_threshold == {"default": 0.4}
     assert (rules.mask_nms_iou, rules.box_nms_iou) == (0.1, 0.99)
 
 

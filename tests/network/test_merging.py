@@ -111,7 +111,8 @@ def test_nms_equals_its_definition(threshold):
 
 def test_rules_that_nobody_chose_are_the_solution_s():
     rules = PostProcessing({"default": 0.5})
-    assert (rules.box_nms_iou, rules.mask_nms_iou, rules.mask_threshold) == (0.99, 0.1, 0.5)
+    assert (rules.box_nms_iou, rules.mask_nms_iou) == (0.99, 0.1)
+    assert rules.mask_threshold == {"default": 0.5}
     assert rules.max_detections == 10_000
     boxes = np.array([[0, 0, 1000, 9], [0, 0, 995, 9], [0, 0, 985, 9]], np.float32)
     found = merge_boxes([Boxes(boxes, np.ones(3, np.float32), np.zeros(3, np.int64))], (9, 1000))

@@ -108,15 +108,27 @@ def test_an_image_of_one_tile_is_found_in_as_by_the_ensemble_alone(ensemble, ima
         np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
 
 
+def area(ensemble: Ensemble, image: np.ndarray, mask_threshold: dict[str, float]) -> int:
+    """Pixels that all masks have."""
+    rules = PostProcessing({"default": 0.0}, mask_nms_iou=1.0, mask_threshold=mask_threshold)
+    found = Ensemble([ensemble.views[0].detector], rules).predict(image)
+    return sum(int((mask >= 0.5).sum()) for mask in found.masks)
+
+
 def test_pixels_are_drawn_from_the_mask_threshold_on(ensemble, image):
     """What is drawn from a lower one on is more."""
-    detector, areas = ensemble.views[0].detector, []
-    for threshold in (0.3, 0.5, 0.7):
-        rules = PostProcessing({"default": 0.0}, mask_nms_iou=1.0, mask_threshold=threshold)
-        found = Ensemble([detector], rules).predict(image)
-        areas.append(sum(int((mask >= 0.5).sum()) for mask in found.masks))
+    areas = [area(ensemble, image, {"default": threshold}) for threshold in (0.3, 0.5, 0.7)]
     assert areas[0] >= areas[1] >= areas[2]
     assert areas[0] > areas[2]
+
+
+def test_the_deciding_class_has_a_mask_threshold_of_its_own(ensemble, image):
+    deciding = CLASS_NAMES[ensemble.candidates(image, 0.0).deciding_class]
+    others = {name: 0.7 for name in CLASS_NAMES if name != deciding}
+    low = area(ensemble, image, {"default": 0.3})
+    assert area(ensemble, image, {**others, deciding: 0.3, "default": 0.7}) == low
+    assert area(ensemble, image, {**others, "default": 0.3}) == low
+    assert area(ensemble, image, {deciding: 0.7, "default": 0.3}) < low
 
 
 def test_the_deciding_class_is_that_of_all_detections(ensemble, image):

@@ -14,18 +14,18 @@ from utils.script import InputError
 
 
 def publish(path, output, **options) -> dict:
-    values = {"confidence": [], "short_side": None, "licence": None, **options}
-    main(Namespace(input=str(path), output=str(output), **values))
+    values = {"confidence": [], "mask_threshold": [], "short_side": None, "licence": None}
+    main(Namespace(input=str(path), output=str(output), **{**values, **options}))
     return load_checkpoint(output)
 
 
 def test_options_change_what_inference_reads(untrained, tmp_path):
-    made = publish(
-        untrained(), tmp_path / "x.pth", confidence=["default=0.4", "box=1"], short_side=192
-    )
+    changes = {"confidence": ["default=0.4", "box=1"], "mask_threshold": ["disc=0.3"]}
+    made = publish(untrained(), tmp_path / "x.pth", short_side=192, **changes)
     before = json.loads(load_checkpoint(untrained())["meta"]["inference"])
     inference = json.loads(made["meta"]["inference"])
     assert inference["confidence"] == {**before["confidence"], "default": 0.4, "box": 1.0}
+    assert inference["mask_threshold"] == {"default": 0.5, "disc": 0.3}
     assert inference["short_side"] == 192
     weights = [value for name, value in made["state_dict"].items() if "running_" not in name]
     assert {v.dtype for v in weights if v.is_floating_point()} == {torch.float16}
@@ -64,7 +64,9 @@ def test_weights_that_half_precision_does_not_hold(untrained, tmp_path):
         ({"confidence": ["disc=nan"]}, "--confidence disc=nan"),
         ({"confidence": ["disc=-0.1"]}, "--confidence disc=-0.1"),
         ({"confidence": ["cell=0.5"]}, "disc, box, bar"),
-        ({"confidence": ["disc"]}, "CLASS=SCORE"),
+        ({"confidence": ["disc"]}, "CLASS=NUMBER"),
+        ({"mask_threshold": ["disc=0"]}, "--mask_threshold disc=0"),
+        ({"mask_threshold": ["cell=0.5"]}, "disc, box, bar"),
     ],
 )
 def test_values_out_of_range(untrained, tmp_path, options, part):

@@ -68,7 +68,7 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path):
     stepped(runner)
     runner._iter = 6
     runner.meta["hook_msgs"] = {"best_score": 0.5, "best_ckpt": "best_mAP_iter_5.pth"}
-    runner.choose_thresholds({"disc": 0.7, "default": 0.6}, 0.45)
+    runner.choose_thresholds({"disc": 0.7, "default": 0.6}, {"default": 0.45})
     runner.save_checkpoint(str(tmp_path), "latest.pth", save_optimizer=True)
     path = str(tmp_path / "latest.pth")
     again = build(tmp_path, "seed=9", run={"seed": 1}, resume=path)
@@ -84,7 +84,7 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path):
     )
     inference = json.loads(again.description["inference"])
     assert inference["confidence"] == {"disc": 0.7, "default": 0.6}
-    assert inference["mask_threshold"] == 0.45
+    assert inference["mask_threshold"] == {"default": 0.45}
     with pytest.raises(InputError, match="seed is 2, was 1"):
         build(tmp_path, run={"seed": 2}, resume=path)
 

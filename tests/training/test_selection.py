@@ -42,7 +42,8 @@ def record(label: int) -> AnnotatedImage:
 class Fake:
     """Finds both squares, of scores 0.9 and 0.6, and a wrong one of 0.4.
 
-    Pixels of the squares have a probability of 0.47, so that only lower mask thresholds draw them.
+    Pixels of the squares have a probability of 0.47 in an image of class a, so that only lower mask
+    thresholds draw them, and of 0.8 in one of class b, with a margin of 0.58.
     """
 
     class_names = ("a", "b")
@@ -50,11 +51,13 @@ class Fake:
     post_processing = SimpleNamespace(confidence={"default": 0.7})
 
     def candidates(self, image: np.ndarray, least_score: float) -> Candidates:
-        crops = [np.full((16, 16), 0.47, np.float32)] * 2 + [np.ones((8, 8), np.float32)]
-        offsets = np.array([[4, 4], [4, 22], [30, 0]])
+        label = int(image[0, 0, 0])
+        inside = np.full((16, 16), (0.47, 0.8)[label], np.float32)
+        square = np.pad(inside, 2, constant_values=(0.0, 0.58)[label])
+        crops = [square, square, np.ones((8, 8), np.float32)]
+        offsets = np.array([[2, 2], [2, 20], [30, 0]])
         boxes = np.concatenate([offsets, offsets + 16], axis=1).astype(np.float32)
         scores = np.array([0.9, 0.6, 0.4], np.float32)
-        label = int(image[0, 0, 0])
         found = Instances(SIZE, boxes, scores, np.full(3, label), crops, offsets)
         return Candidates(found, label, 0.7)
 
@@ -75,7 +78,8 @@ def found(monkeypatch):
 def test_thresholds_between_the_right_and_the_wrong_are_chosen(found):
     assert 0.4 < found.confidence["a"] <= 0.6
     assert 0.4 < found.confidence["b"] <= 0.6
-    assert found.mask_threshold == 0.45  # 0.5 draws none of the squares, 0.4 no other ones
+    # of a, 0.5 draws none of the squares, and 0.4 no other ones; of b, 0.55 draws too much
+    assert found.mask_threshold == {"a": 0.45, "b": 0.6, "default": 0.5}
     assert found.score == pytest.approx(1.0)
     assert found.confidence["default"] == 0.7
 
@@ -84,13 +88,13 @@ def test_of_equally_good_mask_thresholds_the_usual_one_is_chosen(monkeypatch):
     class Sure(Fake):
         def candidates(self, image, least_score):
             found = super().candidates(image, least_score)
-            masks = [np.ones_like(mask) for mask in found.instances.masks]
+            masks = [(mask > 0).astype(np.float32) for mask in found.instances.masks]
             return replace(found, instances=replace(found.instances, masks=masks))
 
     image = np.zeros((*SIZE, 3), np.uint8)
     each = lambda function, records, *_: [function(r, image) for r in records]  # noqa: E731
     monkeypatch.setattr(selection, "for_each_image", each)
-    assert select(Sure(), [record(0)]).mask_threshold == 0.5
+    assert select(Sure(), [record(0)]).mask_threshold == {"a": 0.5, "default": 0.5}
 
 
 def choose(labels: list[int | None], deciding: list[int], columns: list[int]) -> Selection:
@@ -108,7 +112,7 @@ def choose(labels: list[int | None], deciding: list[int], columns: list[int]) ->
         curves.append(ImageCurve(decides, 0.3, 0.5, ap, np.zeros((3, len(ap)), int)))
         empty = replace(record(0), labels=np.zeros(0, int), rles=[], iscrowd=np.zeros(0, bool))
         records.append(empty if label is None else record(label))
-    return _choose(curves, records, ("a", "b"), {"a": 0.3, "b": 0.3, "default": 0.6}, 0.5)
+    return _choose({0.5: curves}, records, ("a", "b"), {"a": 0.3, "b": 0.3, "default": 0.6})
 
 
 def test_each_class_gets_its_threshold_and_each_type_its_score():

@@ -117,7 +117,7 @@ def test_the_averaged_weights_are_evaluated(monkeypatch, tmp_path, rank):
     def select(ensemble, records, rank, world):
         seen.update(ensemble=ensemble, shared=(records, rank, world))
         table = pd.DataFrame({"images": [1, 2], "mAP": [0.25, 0.5]}, index=["cort", "all"])
-        return Selection({"cort": 0.6, "default": 0.5}, 0.45, table)
+        return Selection({"cort": 0.6, "default": 0.5}, {"default": 0.45}, table)
 
     monkeypatch.setattr(hooks.Detector, "from_checkpoint", from_checkpoint)
     monkeypatch.setattr(hooks, "Ensemble", lambda detectors: detectors)
@@ -146,7 +146,7 @@ def test_the_averaged_weights_are_evaluated(monkeypatch, tmp_path, rank):
     assert seen["shared"] == (["a", "b"], rank, 2)
     assert runner.log_buffer.output == {"mAP_cort": 0.25, "mAP": 0.5}
     assert runner.log_buffer.ready
-    assert runner.chosen == ({"cort": 0.6, "default": 0.5}, 0.45)
+    assert runner.chosen == ({"cort": 0.6, "default": 0.5}, {"default": 0.45})
     if rank:
         assert runner.meta["hook_msgs"] == {}  # the first process writes
     else:
