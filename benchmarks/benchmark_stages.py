@@ -1,12 +1,12 @@
-r"""Where a model loses cells: in its proposals, boxes or masks; on the CPU, in fp32.
+r"""Where models lose cells: in their proposals, boxes or masks; on the CPU, in fp32.
 
     python benchmarks/benchmark_stages.py --image_dir data/images \
         --annotation_dir data/my_annotations --weights models/a.pth
 
-For each cell type the share of true cells that a stage reaches with an IoU of at least 0.5 and
-0.75: the best proposal, box (of any score) and mask (of the boxes with a score of at least 0.05),
-and the mask that is drawn in the true box. Then the competition's mAP of the model, and what it
-would be of masks in the true boxes. A stage that is far below the next one's limit is where more
+For each model and cell type the share of true cells that a stage reaches with an IoU of at least
+0.5 and 0.75: the best proposal, box (of any score) and mask (of the boxes with a score of at least
+0.05), and the mask that is drawn in the true box. Then the competition's mAP of the model, and what
+it would be of masks in the true boxes. A stage that is far below the next one's limit is where more
 training, or another architecture, has something to gain.
 """
 
@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,19 +53,22 @@ def main(args: argparse.Namespace) -> None:
     from network.ensemble import load_ensemble
 
     truth = prepare(args)
-    model = load_ensemble(split_paths(args.weights)[:1], torch.device("cpu"), torch.float32)
+    for path in split_paths(args.weights):
+        model = load_ensemble([path], torch.device("cpu"), torch.float32)
+        look = partial(examine, model)
+        images = for_each_image(look, truth.images, grey_rule=model.grey_rule)
+        print(f"\n{table(images, truth.class_names, Path(path).name)}")
 
-    def look(record: AnnotatedImage, image: np.ndarray) -> dict[str, np.ndarray]:
-        return examine(model, record, image)
 
-    images = for_each_image(look, truth.images, grey_rule=model.grey_rule)
+def table(images: Sequence[dict], class_names: Sequence[str], model: str) -> str:
+    """A row for each cell type, from what `examine` gave for each image."""
     rows = []
-    for label, name in enumerate(truth.class_names):
+    for label, name in enumerate(class_names):
         own = [image for image in images if image["type"] == label]
         if own:
             rows.append((name, str(len(own)), *summary(own)))
     stages = ("proposal", "box", "mask", "mask in the true box")
-    print(markdown(("", "images", *stages, "mAP", "mAP in true boxes"), rows))
+    return markdown((model, "images", *stages, "mAP", "mAP in true boxes"), rows)
 
 
 def examine(model: Ensemble, record: AnnotatedImage, image: np.ndarray) -> dict[str, np.ndarray]:
