@@ -84,8 +84,8 @@ def _choose(
     confidence, masks = dict(present), {"default": MASK_THRESHOLD}
     deciding = [class_names[curve.deciding_class] for curve in next(iter(curves.values()))]
     for name in dict.fromkeys(deciding):
-        scores = {threshold: table.loc[name, "best mAP"] for threshold, table in tables.items()}
-        masks[name] = max(scores, key=scores.get)
+        reached = {threshold: table.loc[name, "best mAP"] for threshold, table in tables.items()}
+        masks[name] = max(reached, key=reached.get)
         confidence[name] = float(tables[masks[name]].loc[name, "best threshold"])
     chosen = [curves[masks[name]][i] for i, name in enumerate(deciding)]
     columns = np.searchsorted(CONFIDENCES, np.float32([confidence[name] for name in deciding]))
