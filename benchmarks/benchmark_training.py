@@ -30,7 +30,7 @@ from measuring import in_own_process, median_stages, timed
 from tables import markdown, milliseconds
 
 from utils.options import at_least, script_parser
-from utils.script import quiet_libraries, run_script
+from utils.script import InputError, quiet_libraries, run_script
 from utils.stages import StageTimer, peak_memory_mb
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    if len(args.precisions) > 1 and "RANK" in os.environ:
+        raise InputError("--precisions: torchrun's processes can join only once; name one")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         simulate = [sys.executable, ROOT / "src" / "simulate_cells.py", "--out_dir", folder]
