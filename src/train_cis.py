@@ -25,7 +25,13 @@ from utils.device import (
     use_threads,
 )
 from utils.files import check_folder
-from utils.options import add_compute_options, add_data_options, at_least, script_parser
+from utils.options import (
+    TRAINING_PRECISIONS,
+    add_compute_options,
+    add_data_options,
+    at_least,
+    script_parser,
+)
 from utils.paths import in_repository
 from utils.script import InputError, quiet_libraries, run_script
 
@@ -33,8 +39,6 @@ if TYPE_CHECKING:
     import torch
 
     from training.data import TrainingData
-
-TRAINING_PRECISIONS = ("auto", "fp32", "bf16")  # fp16 would need its losses scaled
 
 
 def parse_args() -> argparse.Namespace:

@@ -65,12 +65,10 @@ class TrainingModel(nn.Module):
 
     def __init__(self, detector: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__()
-        self.detector = detector.to(memory_format=torch.channels_last)
+        self.detector = detector
         self.device = device
         self.dtype = dtype
-        run_in_dtype(detector, dtype, device.type)
-        if device.type == "cpu" and dtype == torch.float32:
-            use_quick_gradients(detector)
+        train_in_dtype(detector, dtype, device)
         self.runnable = detector
         if dist.is_initialized():
             # every parameter gets a gradient, also from images without cells, see test_hooks.py
@@ -79,7 +77,7 @@ class TrainingModel(nn.Module):
 
     def train_step(self, batch: dict, optimizer: torch.optim.Optimizer) -> dict:
         """Losses of one batch, in the form that mmcv's runner expects."""
-        data = {key: _unpack(value, self.device) for key, value in batch.items()}
+        data = {key: unpack(value, self.device) for key, value in batch.items()}
         data["img"] = data["img"].contiguous(memory_format=torch.channels_last)
         losses = self.runnable(**data, return_loss=True)
         loss, log_vars = self.detector._parse_losses(losses)
@@ -89,7 +87,18 @@ class TrainingModel(nn.Module):
         return dict(loss=loss, log_vars=log_vars, num_samples=len(data["img_metas"]))
 
 
-def _unpack(container: DataContainer, device: torch.device):
+def train_in_dtype(detector: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
+    """Let a detector on `device` compute in `dtype`, the way that is quickest there; in place."""
+    detector.to(memory_format=torch.channels_last)
+    run_in_dtype(detector, dtype, device.type)
+    if device.type == "cpu" and dtype == torch.float32:
+        use_quick_gradients(detector)
+
+
+def unpack(
+    container: DataContainer, device: torch.device
+) -> torch.Tensor | list[torch.Tensor] | list[dict]:
+    """What a collated batch holds under one key, on the device."""
     (value,) = container.data  # one chunk: a process drives one device
     if container.cpu_only:
         return value

@@ -14,6 +14,7 @@ from utils.script import InputError
 Number = TypeVar("Number", int, float)
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+TRAINING_PRECISIONS = ("auto", "fp32", "bf16")  # fp16 would need its losses scaled
 
 
 class _Parser(argparse.ArgumentParser):
