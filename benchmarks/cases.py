@@ -57,8 +57,8 @@ def methods(architecture: str, no_baseline: bool) -> list[str]:
     if no_baseline:
         return list(BASELINE_OF)
     pairs = [method for pair in BASELINE_OF.items() for method in pair]
-    # mmdet's cascade wants a mask head of each stage, the published one has one in all
-    return pairs[:3] if architecture == "cascade" else pairs
+    # mmdet's cascade wants a mask head of each stage, the published and the bundled have one in all
+    return pairs[:3] if architecture in ("bundled", "cascade") else pairs
 
 
 def frames_gigabytes(method: str, instances: int, size: tuple[int, int]) -> float:
