@@ -22,13 +22,7 @@ from utils.device import (
     use_threads,
 )
 from utils.files import check_output
-from utils.options import (
-    TRAINING_PRECISIONS,
-    add_compute_options,
-    add_data_options,
-    at_least,
-    script_parser,
-)
+from utils.options import add_data_options, add_training_options, at_least, script_parser
 from utils.script import quiet_libraries, run_script
 
 if TYPE_CHECKING:
@@ -43,12 +37,9 @@ def parse_args() -> argparse.Namespace:
     add("--config", required=True, help="the same model with another backbone")
     add("--output", required=True, help="checkpoint to start a training from")
     add_data_options(parser)
-    add_compute_options(parser, TRAINING_PRECISIONS)
+    add_training_options(parser)
     add("--steps", type=at_least(1), default=500, help="default: %(default)s")
     add("--batch_size", type=at_least(1), default=4, help="images a step (default: %(default)s)")
-    add("--workers", type=at_least(0), default=2, help="processes that load and augment images")
-    add("--from_scratch", action="store_true", help="random weights, no pretrained backbone")
-    add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override the config")
     return parser.parse_args()
 
 
@@ -106,20 +97,13 @@ def training_images(
 
     from cells.annotations import annotation_file, load_annotations
     from network.scale import network_scale
-    from training.config import training_pipeline
-    from training.dataset import balance_cell_types, build_loader
+    from training.dataset import training_loader
     from training.runner import unpack
 
     path = annotation_file(args.annotation_dir, "train", args.fold)
     records = load_annotations(path, args.image_dir, args.skip_invalid).images
     config.inference = {**inference, "scale": network_scale(inference)}
-    loader = build_loader(
-        balance_cell_types(records) if config.balance_cell_types else records,
-        training_pipeline(config),
-        batch_size=args.batch_size,
-        workers=args.workers,
-        seed=config.seed,
-    )
+    loader = training_loader(config, records, batch_size=args.batch_size, workers=args.workers)
     return (
         unpack(batch["img"], device).contiguous(memory_format=torch.channels_last)
         for batch in loader

@@ -25,13 +25,7 @@ from utils.device import (
     use_threads,
 )
 from utils.files import check_folder
-from utils.options import (
-    TRAINING_PRECISIONS,
-    add_compute_options,
-    add_data_options,
-    at_least,
-    script_parser,
-)
+from utils.options import add_data_options, add_training_options, at_least, script_parser
 from utils.paths import in_repository
 from utils.script import InputError, quiet_libraries, run_script
 
@@ -45,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser = script_parser(__doc__)
     add = parser.add_argument
     add_data_options(parser)
-    add_compute_options(parser, TRAINING_PRECISIONS)
+    add_training_options(parser)
     add(
         "--extra_data",
         nargs="+",
@@ -59,12 +53,9 @@ def parse_args() -> argparse.Namespace:
     add("--load_from", help="checkpoint whose weights to start from (the first time)")
     add("--resume", help="checkpoint to continue from, or 'auto' for latest.pth in --out_dir")
     add("--overwrite", action="store_true", help="replace another training in --out_dir")
-    add("--from_scratch", action="store_true", help="random weights, no pretrained backbone")
     add("--max_iters", type=at_least(1), help="steps (default: the config's, by batch size)")
     add("--eval_interval", type=at_least(1), help="iterations between evaluations and checkpoints")
-    add("--workers", type=at_least(0), default=2, help="processes that load and augment images")
     add("--seed", type=at_least(0), help="default: the config's")
-    add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override the config")
     return parser.parse_args()
 
 
@@ -72,9 +63,9 @@ def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     from mmcv.utils import get_logger
 
-    from training.config import load_config, scale_schedule, training_pipeline
+    from training.config import load_config, scale_schedule
     from training.data import load_training_data
-    from training.dataset import balance_cell_types, build_loader
+    from training.dataset import training_loader
     from training.output import LOG, find_checkpoint, goes_on_in, prepare_folder, remove_training
     from training.run_record import describe_run
     from training.runner import build_runner, record_environment
@@ -132,12 +123,11 @@ def main(args: argparse.Namespace) -> None:
             remove_training(out_dir)
         config.dump(str(out_dir / "config.py"))
         record_environment(out_dir / "environment.json", sys.argv)
-    loader = build_loader(
-        balance_cell_types(data.train) if config.balance_cell_types else data.train,
-        training_pipeline(config),
+    loader = training_loader(
+        config,
+        data.train,
         batch_size=args.batch_size,
         workers=args.workers,
-        seed=config.seed,
         start_iter=runner.iter,
         rank=rank,
         world_size=world_size,

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
+from training.hooks import use_batch_statistics
 from training.runner import parameter_groups
 from utils.script import InputError
 
@@ -67,6 +68,7 @@ def fit_features(
     """
     teacher.eval()
     student.train()
+    use_batch_statistics(student, True)
     parts = nn.ModuleList([student.backbone, student.neck])
     optimizer = torch.optim.AdamW(parameter_groups(parts, WEIGHT_DECAY), LEARNING_RATE)
     schedule = OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=RISING)
@@ -112,15 +114,19 @@ def settle_norms(student: nn.Module, batches: Iterator[torch.Tensor]) -> None:
     """Let the running statistics in backbone and neck be plain means over some batches; in place.
 
     While the weights change, they are means over the last ten batches or so, in which some cell
-    type may be missing; the training goes on with them as they are.
+    type may be missing; the training goes on with them as they are. Norms that never use the
+    batch's statistics (see `NormHook`) keep their running ones.
     """
+    student.train()
+    use_batch_statistics(student, True)
     parts = (student.backbone, student.neck)
-    norms = [m for part in parts for m in part.modules() if isinstance(m, _BatchNorm)]
+    norms = [
+        m for part in parts for m in part.modules() if isinstance(m, _BatchNorm) and m.training
+    ]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
-    student.train()
     for _, images in zip(range(NORM_BATCHES), batches, strict=False):
         student.extract_feat(images)
     student.eval()

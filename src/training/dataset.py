@@ -9,12 +9,14 @@ from functools import partial
 import network.operators  # noqa: F401  (before mmdet)
 
 import numpy as np
+from mmcv import Config
 from mmcv.parallel import collate
 from mmdet.datasets.pipelines import Compose
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 import training.transforms  # noqa: F401  (registers the pipeline steps)
 from cells.annotations import NO_TYPE, AnnotatedImage
+from training.config import training_pipeline
 from utils.device import seed_everything
 
 MOST_REPEATS = 10
@@ -125,6 +127,29 @@ def build_loader(
         collate_fn=partial(collate, samples_per_gpu=batch_size),
         persistent_workers=workers > 0,
         worker_init_fn=_single_threaded,
+    )
+
+
+def training_loader(
+    config: Config,
+    records: list[AnnotatedImage],
+    *,
+    batch_size: int,
+    workers: int,
+    start_iter: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader:
+    """What a training with this config sees of these images; see `build_loader`."""
+    return build_loader(
+        balance_cell_types(records) if config.balance_cell_types else records,
+        training_pipeline(config),
+        batch_size=batch_size,
+        workers=workers,
+        seed=config.seed,
+        start_iter=start_iter,
+        rank=rank,
+        world_size=world_size,
     )
 
 

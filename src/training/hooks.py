@@ -53,13 +53,17 @@ class NormHook(Hook):
         self.live_iters = live_iters
 
     def before_train_iter(self, runner: IterBasedRunner) -> None:
-        live = runner.iter < self.live_iters
-        for module in runner.model.modules():
-            if isinstance(module, _BatchNorm):
-                module.train(live and all(p.requires_grad for p in module.parameters()))
-        for module in runner.model.modules():
-            if isinstance(module, SplitAttentionConv2d):
-                module.norm1.eval()
+        use_batch_statistics(runner.model, runner.iter < self.live_iters)
+
+
+def use_batch_statistics(model: nn.Module, live: bool) -> None:
+    """Let the norms use the batch's statistics, or else their running ones; see `NormHook`."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.train(live and all(p.requires_grad for p in module.parameters()))
+    for module in model.modules():
+        if isinstance(module, SplitAttentionConv2d):
+            module.norm1.eval()
 
 
 class FiniteOptimizerHook(OptimizerHook):

@@ -93,6 +93,15 @@ def add_compute_options(
     add("--threads", type=at_least(1), help="cores of the CPU to use (default: all)")
 
 
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """What a model starts from and computes with while it learns."""
+    add_compute_options(parser, TRAINING_PRECISIONS)
+    add = parser.add_argument
+    add("--from_scratch", action="store_true", help="random weights, no pretrained backbone")
+    add("--workers", type=at_least(0), default=2, help="processes that load and augment images")
+    add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override the config")
+
+
 def thresholds_by_class(
     pairs: Sequence[str],
     class_names: Sequence[str],

@@ -108,3 +108,12 @@ def test_norms_get_the_plain_mean_over_the_batches():
     torch.testing.assert_close(norm.running_mean, expected)
     assert norm.momentum == nn.BatchNorm2d(1).momentum
     assert not student.training
+
+
+def test_norms_of_frozen_layers_keep_their_statistics():
+    student = Detector(8)
+    norm = student.backbone[1].requires_grad_(False)
+    norm.running_mean.fill_(5.0)
+    fit_features(student, Detector(5), images(), 1)
+    settle_norms(student, images())
+    assert norm.running_mean.tolist() == [5.0] * 8
