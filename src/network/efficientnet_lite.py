@@ -12,35 +12,13 @@ from pathlib import Path
 import network.operators  # noqa: F401  (before mmdet)
 
 import torch
-from mmcv.cnn import CONV_LAYERS
 from mmdet.models import BACKBONES
 from mmdet.models.backbones.efficientnet import EfficientNet, model_scaling
-from torch import nn
-from torch.nn import functional as F
+
+import network.depthwise  # noqa: F401  (registers the convolution)
 
 CHANNELS, SQUEEZE_RATIO = 1, 2  # where mmdet's setting of a block has them
 SCALING = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8))  # width, depth of Lite0 to 4
-
-
-@CONV_LAYERS.register_module()
-class TrainableDepthwiseConv2d(nn.Conv2d):
-    """A convolution that trains in float32 where oneDNN is slow in bfloat16.
-
-    Of a depthwise one with a large kernel or a stride, the gradients take two to four times as long
-    in bfloat16 as in float32 on a CPU (torch 2.11): 0.4 of the 1.1 s that forward and backward of
-    four windows of 512 pixels take in this backbone.
-    """
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve [N, C, H, W]; the result has the dtype that any convolution here gives."""
-        slow = self.groups > 1 and (self.kernel_size[0] > 3 or self.stride[0] > 1)
-        trains = torch.is_grad_enabled() and torch.is_autocast_enabled(x.device.type)
-        if x.is_cuda or not (slow and trains):
-            return super().forward(x)
-        with torch.autocast(x.device.type, enabled=False):
-            shape = self.stride, self.padding, self.dilation, self.groups
-            result = F.conv2d(x.float(), self.weight, self.bias, *shape)
-        return result.to(torch.get_autocast_dtype(x.device.type))
 
 
 def stages_of(variant: int) -> list[list[list[int]]]:

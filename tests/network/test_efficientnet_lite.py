@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: shape of its feature maps, packaged weights, and gradients in float32."""
+"""EfficientNet-Lite: shape of its feature maps, frozen stages, and packaged weights."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import pytest
 import torch
 from helpers import ROOT
 from mmcv import Config
-from torch import nn
 
 from network.descriptions import check_model
-from network.efficientnet_lite import EfficientNetLite, TrainableDepthwiseConv2d
+from network.efficientnet_lite import EfficientNetLite
 from network.models import build_model, forget_pretrained
 from training.initial_weights import initialise
 from utils.script import InputError
@@ -115,20 +114,3 @@ def test_a_checkpoint_may_describe_it_but_not_name_a_package():
         check_model(config, class_count=3)
     forget_pretrained(config)
     check_model(config, class_count=3)
-
-
-@pytest.mark.parametrize("kernel, stride, groups", [(5, 1, 8), (3, 2, 8), (3, 1, 8), (5, 1, 1)])
-def test_the_convolution_is_the_plain_one(kernel, stride, groups):
-    torch.manual_seed(0)
-    ours = TrainableDepthwiseConv2d(8, 8, kernel, stride, kernel // 2, groups=groups)
-    plain = nn.Conv2d(8, 8, kernel, stride, kernel // 2, groups=groups)
-    plain.load_state_dict(ours.state_dict())
-    image = torch.randn(2, 8, 11, 12)
-    assert torch.equal(ours(image), plain(image))
-    plain(image).square().sum().backward()
-    with torch.autocast("cpu", torch.bfloat16):
-        result = ours(image)
-    assert result.dtype == torch.bfloat16
-    result.float().square().sum().backward()
-    torch.testing.assert_close(result.float(), plain(image), rtol=0.02, atol=0.02)
-    torch.testing.assert_close(ours.weight.grad, plain.weight.grad, rtol=0.03, atol=0.3)
