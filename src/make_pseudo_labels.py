@@ -21,7 +21,14 @@ from functools import partial
 from pathlib import Path
 
 from second_level.pairing import find_second_level, hash_weights
-from utils.files import atomic_path, check_folder, read_json, sha256, write_json
+from utils.files import (
+    atomic_path,
+    check_folder,
+    read_json,
+    remove_leftovers,
+    sha256,
+    write_json,
+)
 from utils.options import (
     add_compute_options,
     add_prediction_options,
@@ -132,6 +139,7 @@ def main(args: argparse.Namespace) -> None:
     if args.show_dir:
         write_pictures(Path(args.show_dir), images, used, args.train_image_dir)
     made_with.update(least_cells=args.least_cells, least_mean_score=args.least_mean_score)
+    remove_leftovers(targets.values())
     with atomic_path(targets["valid"]) as temporary:
         shutil.copyfile(sources["valid"], temporary)
     round_ = next_round(coco["train"], used, made_with)

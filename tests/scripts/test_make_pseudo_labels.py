@@ -101,7 +101,10 @@ def test_killed_and_started_again_it_finishes_once(make, data, untrained, tmp_pa
     assert not (parts / TRAIN).exists()
     before = {path: path.stat().st_mtime_ns for path in parts.glob("pseudo_labels_0/[!.]*.json")}
     assert 0 < len(before) < 5
+    left = parts / ".annotations_valid_0-a1b2c3d4.json"  # of a kill while the results are written
+    left.write_text("{")
     make(data, untrained(), parts)
+    assert not left.exists()
     assert {path: path.stat().st_mtime_ns for path in before} == before  # not made anew
     assert (parts / TRAIN).read_bytes() == (whole / TRAIN).read_bytes()
     make(data, untrained(seed=1), parts)  # other weights
