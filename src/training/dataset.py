@@ -130,26 +130,19 @@ def build_loader(
     )
 
 
-def training_loader(
-    config: Config,
-    records: list[AnnotatedImage],
-    *,
-    batch_size: int,
-    workers: int,
-    start_iter: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
-) -> DataLoader:
-    """What a training with this config sees of these images; see `build_loader`."""
+def training_loader(config: Config, records: list[AnnotatedImage], **options: int) -> DataLoader:
+    """What a training with this config sees of these images.
+
+    Args:
+        config: says what is done with an image, and how often it is seen.
+        records: training images.
+        options: `build_loader`'s but for the seed, which is the config's.
+    """
     return build_loader(
         balance_cell_types(records) if config.balance_cell_types else records,
         training_pipeline(config),
-        batch_size=batch_size,
-        workers=workers,
         seed=config.seed,
-        start_iter=start_iter,
-        rank=rank,
-        world_size=world_size,
+        **options,
     )
 
 
