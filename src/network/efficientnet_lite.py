@@ -15,8 +15,6 @@ import torch
 from mmdet.models import BACKBONES
 from mmdet.models.backbones.efficientnet import EfficientNet, model_scaling
 
-import network.depthwise  # noqa: F401  (registers the convolution)
-
 CHANNELS, SQUEEZE_RATIO = 1, 2  # where mmdet's setting of a block has them
 SCALING = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8))  # width, depth of Lite0 to 4
 
@@ -74,7 +72,7 @@ class EfficientNetLite(EfficientNet):
         super().__init__(
             arch="b0",  # neither wider nor deeper than these settings
             out_indices=out_indices,
-            conv_cfg=dict(type="TrainableDepthwiseConv2d"),
+            conv_cfg=dict(type="Conv2d"),
             act_cfg=dict(type="ReLU6"),
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,

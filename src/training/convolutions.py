@@ -8,19 +8,28 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from training.depthwise import convolve_depthwise, is_depthwise
+
 LARGE_MAP = 96 * 96  # pixels; up to 64 x 64 there is nothing to gain
 
 
-def use_quick_gradients(model: nn.Module) -> None:
-    """Let 3 x 3 convolutions of large maps have their weights' gradients contiguous; in place.
+def use_quick_gradients(model: nn.Module, dtype: torch.dtype) -> None:
+    """Let convolutions that oneDNN learns slowly calculate their gradients otherwise; in place.
 
-    On a CPU without AVX-512 (torch 2.11), oneDNN takes 600 ms for the gradient of the weights
-    between 96 channels, of two maps of 128 x 128 pixels, in channels_last memory, and 120 ms in
-    contiguous memory.
+    These are depthwise ones, see `depthwise.py`, and in float32 those of 3 x 3 on large maps: on a
+    CPU without AVX-512 (torch 2.11), the gradient of the weights between 96 channels, of two maps
+    of 128 x 128 pixels, takes 600 ms in channels_last memory, and 120 ms in contiguous memory.
+
+    Args:
+        model: on a CPU.
+        dtype: what it computes in.
     """
     for module in model.modules():
-        plain = type(module) is nn.Conv2d and module.padding_mode == "zeros"
-        if plain and module.kernel_size == (3, 3) and module.groups == 1:
+        if type(module) is not nn.Conv2d or module.padding_mode != "zeros":
+            continue
+        if is_depthwise(module):
+            module.forward = partial(convolve_depthwise, module)
+        elif dtype == torch.float32 and module.kernel_size == (3, 3) and module.groups == 1:
             module.forward = partial(_convolve, module)
 
 

@@ -91,8 +91,8 @@ def train_in_dtype(detector: nn.Module, dtype: torch.dtype, device: torch.device
     """Let a detector on `device` compute in `dtype`, the way that is quickest there; in place."""
     detector.to(memory_format=torch.channels_last)
     run_in_dtype(detector, dtype, device.type)
-    if device.type == "cpu" and dtype == torch.float32:
-        use_quick_gradients(detector)
+    if device.type == "cpu":
+        use_quick_gradients(detector, dtype)
 
 
 def unpack(

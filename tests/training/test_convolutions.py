@@ -28,7 +28,7 @@ def test_same_result_and_gradients(size, settings):
     expected = convolution(x)
     weights = torch.randn_like(expected)
     expected_gradients = torch.autograd.grad((expected * weights).sum(), inputs)
-    use_quick_gradients(nn.Sequential(convolution))
+    use_quick_gradients(nn.Sequential(convolution), torch.float32)
     result = convolution(x)
     gradients = torch.autograd.grad((result * weights).sum(), inputs)
 
@@ -39,7 +39,7 @@ def test_same_result_and_gradients(size, settings):
 
 def test_weights_of_large_maps_get_contiguous_gradients():
     convolution = nn.Conv2d(3, 4, 3, padding=1)
-    use_quick_gradients(convolution)
+    use_quick_gradients(convolution, torch.float32)
 
     assert "QuickConvolution" in type(convolution(torch.zeros(1, 3, LARGE, LARGE)).grad_fn).__name__
     assert "QuickConvolution" not in type(convolution(torch.zeros(1, 3, 8, 8)).grad_fn).__name__
@@ -47,7 +47,7 @@ def test_weights_of_large_maps_get_contiguous_gradients():
 
 def test_frozen_input_and_weights():
     convolution = nn.Conv2d(3, 4, 3, padding=1)
-    use_quick_gradients(convolution)
+    use_quick_gradients(convolution, torch.float32)
     convolution.weight.requires_grad_(False)
     convolution(torch.ones(1, 3, LARGE, LARGE)).sum().backward()
 
@@ -57,18 +57,20 @@ def test_frozen_input_and_weights():
 
 @pytest.mark.parametrize(
     "module",
-    [nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, groups=4), nn.ConvTranspose2d(4, 4, 3)],
-    ids=["1 x 1", "depthwise", "transposed"],
+    [nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, groups=2), nn.ConvTranspose2d(4, 4, 3)],
+    ids=["1 x 1", "grouped", "transposed"],
 )
 def test_other_convolutions_stay_as_they_are(module):
-    use_quick_gradients(module)
+    use_quick_gradients(module, torch.float32)
 
     assert "forward" not in vars(module)
 
 
-@pytest.mark.parametrize(("dtype", "quick"), [(torch.float32, True), (torch.bfloat16, False)])
-def test_training_on_a_cpu_uses_them_in_float32(dtype, quick):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_training_on_a_cpu_uses_them(dtype):
     detector = build_model(load_config(str(CONFIGS / "tiny_resnest.py")).model.to_dict())
+    detector.depthwise = nn.Conv2d(4, 4, 5, groups=4, bias=False)
     TrainingModel(detector, torch.device("cpu"), dtype)
 
-    assert ("forward" in vars(detector.rpn_head.rpn_conv)) == quick
+    assert "forward" in vars(detector.depthwise)
+    assert ("forward" in vars(detector.rpn_head.rpn_conv)) == (dtype == torch.float32)

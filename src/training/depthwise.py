@@ -1,28 +1,23 @@
-"""A depthwise convolution whose gradients are quick on a CPU."""
+"""Depthwise convolution whose gradients are quick on a CPU."""
 
 from __future__ import annotations
 
-import network.operators  # noqa: F401  (before mmdet)
-
 import torch
-from mmcv.cnn import CONV_LAYERS
 from torch import nn
 from torch.nn import functional as F
 
 QUICK_WIDTH = 3  # of a depthwise kernel: the gradient of a wider one is slow
 
 
-@CONV_LAYERS.register_module()
-class TrainableDepthwiseConv2d(nn.Conv2d):
-    """A convolution with the gradients of `_Depthwise` where it is depthwise, on a CPU."""
+def is_depthwise(module: nn.Conv2d) -> bool:
+    """Whether `convolve_depthwise` can take the module's place."""
+    depthwise = module.groups == module.in_channels == module.out_channels
+    return depthwise and module.bias is None and module.dilation == (1, 1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve [N, C, H, W]; the result has the dtype that any convolution here gives."""
-        depthwise = self.groups == self.in_channels == self.out_channels
-        plain = self.bias is None and self.dilation == (1, 1) and self.padding_mode == "zeros"
-        if x.is_cuda or not (depthwise and plain and torch.is_grad_enabled()):
-            return super().forward(x)
-        return _Depthwise.apply(x, self.weight, self.stride, self.padding)
+
+def convolve_depthwise(module: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    """Convolve [N, C, H, W]; the result has the dtype that any convolution here gives."""
+    return _Depthwise.apply(x, module.weight, module.stride, module.padding)
 
 
 class _Depthwise(torch.autograd.Function):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import network.operators  # noqa: F401  (before mmdet)
+import copy
 
 import pytest
 import torch
 from torch import nn
 
-from network.depthwise import TrainableDepthwiseConv2d
+from training.convolutions import use_quick_gradients
 
 SHAPES = [(3, 1), (5, 1), (7, 1), (3, 2), (5, 2), (7, 2)]  # kernel, stride
 
@@ -29,13 +29,13 @@ def test_results_and_gradients_are_those_of_the_plain_convolution(
         torch.testing.assert_close(value.float(), expected[name], rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-def test_others_are_left_to_torch(groups):
-    ours, plain = convolutions(8, 5, 1, 2, groups)
-    image = torch.randn(2, 8, 11, 14)
-    result, expected = (run(module, image, torch.float32) for module in (ours, plain))
-    for name, value in result.items():
-        assert torch.equal(value, expected[name])
+@pytest.mark.parametrize(
+    "settings", [dict(groups=2), dict(bias=True), dict(dilation=2), dict(padding_mode="reflect")]
+)
+def test_others_are_left_to_torch(settings):
+    convolution = nn.Conv2d(8, 8, 5, **{"groups": 8, "bias": False, **settings})
+    use_quick_gradients(convolution, torch.float32)
+    assert "forward" not in vars(convolution)
 
 
 def test_frozen_weights_and_inputs_without_gradient():
@@ -52,17 +52,15 @@ def test_frozen_weights_and_inputs_without_gradient():
 
 
 def convolutions(
-    channels: int, kernel: int, stride: int, padding: int, groups: int | None = None
-) -> tuple[TrainableDepthwiseConv2d, nn.Conv2d]:
-    """Ours and the plain one, with the same random weights and no bias."""
+    channels: int, kernel: int, stride: int, padding: int
+) -> tuple[nn.Conv2d, nn.Conv2d]:
+    """Ours and the plain one, with the same random weights."""
     torch.manual_seed(0)
-    ours, plain = (
-        kind(
-            *(channels, channels, kernel, stride, padding), groups=groups or channels, bias=False
-        ).to(memory_format=torch.channels_last)
-        for kind in (TrainableDepthwiseConv2d, nn.Conv2d)
-    )
-    plain.load_state_dict(ours.state_dict())
+    settings = dict(groups=channels, bias=False)
+    plain = nn.Conv2d(channels, channels, kernel, stride, padding, **settings)
+    plain.to(memory_format=torch.channels_last)
+    ours = copy.deepcopy(plain)
+    use_quick_gradients(ours, torch.float32)
     return ours, plain
 
 
