@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -126,7 +127,7 @@ def build_loader(
         num_workers=workers,
         collate_fn=partial(collate, samples_per_gpu=batch_size),
         persistent_workers=workers > 0,
-        worker_init_fn=_single_threaded,
+        worker_init_fn=_prepare_worker,
     )
 
 
@@ -146,8 +147,12 @@ def training_loader(config: Config, records: list[AnnotatedImage], **options: in
     )
 
 
-def _single_threaded(worker: int) -> None:
-    """A worker is one process on one core; OpenCV's own threads would compete with the training."""
+def _prepare_worker(worker: int) -> None:
+    """A worker is one process on one core; OpenCV's own threads would compete with the training.
+
+    It goes on after a Ctrl-C: the training ends after a step, see `InterruptionHook`.
+    """
     import cv2
 
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -37,6 +37,7 @@ from training.hooks import (
     diverged,
 )
 from training.initial_weights import initialise, licence_of, start_from
+from training.interruption import InterruptionHook
 from training.run_record import check_same_run
 from training.training_state import check_training_state, load_optimizer
 from utils.device import seed_everything
@@ -258,3 +259,4 @@ def _register_hooks(runner: CellRunner, config: Config, validation: list[Annotat
     runner.register_hook(
         CheckpointHook(config.checkpoint_interval, config.eval_interval), priority="VERY_LOW"
     )
+    runner.register_hook(InterruptionHook(), priority="VERY_LOW")  # when all is done for the step
