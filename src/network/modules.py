@@ -165,7 +165,7 @@ def split_attention(module: SplitAttentionConv2d, x: torch.Tensor) -> torch.Tens
     """
     x = module.relu(module.norm0(module.conv(x)))
     splits = x.chunk(module.radix, dim=1)
-    pooled = sum(x.mean(dim=(2, 3), keepdim=True).chunk(module.radix, dim=1))
+    pooled = sum(_means(x).chunk(module.radix, dim=1))
     attention = module.fc2(module.relu(module.norm1(module.fc1(pooled))))
     weights = module.rsoftmax(attention).to(x.dtype).view(len(x), -1, 1, 1)
     weights = weights.chunk(module.radix, dim=1)
@@ -173,3 +173,15 @@ def split_attention(module: SplitAttentionConv2d, x: torch.Tensor) -> torch.Tens
     for split, weight in zip(splits[1:], weights[1:], strict=True):
         out.addcmul_(split, weight)
     return out
+
+
+def _means(x: torch.Tensor) -> torch.Tensor:
+    """Mean of each channel, [N, C, 1, 1].
+
+    The gradient of mean() becomes a map that lies otherwise in memory than all others, which takes
+    a tenth of a training step on a CPU; that of sum() stays one number a channel. A GPU's float16
+    could not hold such sums.
+    """
+    if x.is_cuda or not torch.is_grad_enabled():
+        return x.mean(dim=(2, 3), keepdim=True)
+    return x.sum(dim=(2, 3), keepdim=True) / (x.shape[2] * x.shape[3])

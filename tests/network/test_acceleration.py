@@ -146,6 +146,20 @@ def test_split_attention_equals_mmdet_s():
     torch.testing.assert_close(split_attention(module, x), module(x), atol=1e-5, rtol=1e-5)
 
 
+def test_split_attention_keeps_the_layout_of_its_gradients():
+    module = SplitAttentionConv2d(8, 8, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 8, 9, 11).contiguous(memory_format=torch.channels_last)
+    gradients = []
+
+    def watch(_module: nn.Module, _inputs: tuple, output: torch.Tensor) -> None:
+        output.register_hook(gradients.append)
+
+    module.relu.register_forward_hook(watch)
+    split_attention(module, x).backward(torch.randn_like(x))
+    (of_map,) = [gradient for gradient in gradients if gradient.shape[2:] == x.shape[2:]]
+    assert of_map.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize("config", ARCHITECTURES)
 def test_accelerated_model_equals_the_plain_one(untrained, config, tmp_path):
     checkpoint = load_checkpoint(untrained(config))
