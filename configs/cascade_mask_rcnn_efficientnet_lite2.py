@@ -12,3 +12,7 @@ model = dict(
     neck=dict(in_channels=[24, 48, 120, 352]),
     roi_head=dict(mask_samples=48),  # at a finer scale, a window holds fewer cells
 )
+augmentation = [  # mild: a model of this size has no spare capacity
+    dict(type="RandomWarp", size=(512, 512), scale=(0.9, 1.1), rotate=False, elastic=(0.0, 0.6)),
+    dict(type="RandomIntensity", contrast=(0.8, 1.25), brightness=0.2, blur=0.7, noise=0.1),
+]
