@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reports.numbers import format_number
+
 BINS = 30
 TAILS = (0.5, 99.5)  # percentiles; what is beyond counts into the first and the last bin
 # The axis is logarithmic where these percentiles differ by such a factor and half of the values lie
@@ -51,7 +53,7 @@ def draw_chart(chart: Chart, colors: Mapping[str, str]) -> str:
             counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
             share = 100 * counts / len(values)
             axes.stairs(share, edges, fill=True, alpha=0.25, color=colors[name])
-            label = f"{name} (median {np.median(values):.3g})"
+            label = f"{name} (median {format_number(float(np.median(values)))})"
             axes.stairs(share, edges, color=colors[name], linewidth=1.5, label=label)
     if logarithmic:
         axes.set_xscale("log")

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reports.charts import Chart, draw_chart, has_values
+from reports.numbers import format_number
 from reports.thumbnails import make_thumbnail
 from runs.names import THUMBNAILS
 from utils.files import atomic_path
@@ -147,12 +148,3 @@ def _link(path: Path, folder: Path) -> str:
 
 def _data(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def format_number(value: float | str | None) -> str:
-    """Whole numbers as they are, others with four digits, nothing for None."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
-    return str(value)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from reports.charts import BINS, Chart, bin_edges, draw_chart, has_values
-from reports.page import Page, ReportImage, format_number, write_page
+from reports.numbers import format_number
+from reports.page import Page, ReportImage, write_page
 from reports.run_report import write_run_report
 from reports.thumbnails import LONG_SIDE, make_thumbnail
 from runs.names import THUMBNAILS
@@ -62,10 +63,11 @@ def test_bins_follow_the_values():
 
 
 def test_chart_names_the_classes_that_have_values():
-    chart = Chart("Size", "pixels", {"a": [1, 2, 3, float("nan")], "b": []})
-    svg = draw_chart(chart, {"a": "#ff0000", "b": "#00ff00"})
+    chart = Chart("Size", "pixels", {"a": [1, 2, 3, float("nan")], "b": [], "c": [3341.5]})
+    svg = draw_chart(chart, {"a": "#ff0000", "b": "#00ff00", "c": "#0000ff"})
     assert svg.count("<svg") == 1
     assert "a (median 2)" in svg and "b (median" not in svg
+    assert "c (median 3342)" in svg  # without a power of ten
     assert not has_values(Chart("Size", "pixels", {"a": [float("nan")], "b": []}))
 
 
