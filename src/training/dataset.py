@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 import training.transforms  # noqa: F401  (registers the pipeline steps)
 from cells.annotations import NO_TYPE, AnnotatedImage
 from training.config import training_pipeline
+from training.interruption import SIGNALS
 from utils.device import seed_everything
 
 MOST_REPEATS = 10
@@ -150,9 +151,10 @@ def training_loader(config: Config, records: list[AnnotatedImage], **options: in
 def _prepare_worker(worker: int) -> None:
     """A worker is one process on one core; OpenCV's own threads would compete with the training.
 
-    It goes on after a Ctrl-C: the training ends after a step, see `InterruptionHook`.
+    It goes on after a Ctrl-C or SIGTERM: the training ends after a step, see `InterruptionHook`.
     """
     import cv2
 
     cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in SIGNALS:  # torchrun sends SIGTERM to workers, too
+        signal.signal(number, signal.SIG_IGN)

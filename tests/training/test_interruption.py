@@ -72,8 +72,14 @@ def test_a_training_that_was_not_interrupted_leaves_the_handlers_as_they_were():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_two_processes_end_after_the_same_step(shapes, tmp_path):
-    """The signal reaches torchrun and its processes, as `pkill` sends it; torchrun passes it on."""
+@pytest.mark.parametrize(
+    ("signum", "everywhere"), [(signal.SIGINT, True), (signal.SIGTERM, False)], ids=["INT", "TERM"]
+)
+def test_two_processes_end_after_the_same_step(shapes, tmp_path, signum, everywhere):
+    """The signal reaches torchrun and its processes, or torchrun alone, which passes it on.
+
+    It does so to the workers that read images, too.
+    """
     out_dir = tmp_path / "run"
     options = (
         *("--image_dir", shapes / "images", "--annotation_dir", shapes / "annotations"),
@@ -91,8 +97,8 @@ def test_two_processes_end_after_the_same_step(shapes, tmp_path):
         while not (log.is_file() and '"iter": 3' in log.read_text()):
             assert process.poll() is None
             time.sleep(0.05)
-        for number in [process.pid, *children_of(process.pid)]:
-            os.kill(number, signal.SIGINT)
+        for number in [process.pid, *(children_of(process.pid) if everywhere else [])]:
+            os.kill(number, signum)
         _, errors = process.communicate()
     assert process.returncode != 0
     assert errors.count("ends after this step") == 2
