@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.files import check_output
-from utils.options import at_least, script_parser, thresholds_by_class
+from utils.options import at_least, between, script_parser, thresholds_by_class
 from utils.script import InputError, quiet_libraries, run_script
 
 if TYPE_CHECKING:
     import torch
+
+LARGEST_OFFSET = 100.0  # pixels
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,6 +37,14 @@ def parse_args() -> argparse.Namespace:
         help="least probabilities of foreground pixels",
     )
     add("--short_side", type=at_least(1), help="network pixels of a training image's short side")
+    add(
+        "--label_offset",
+        nargs=2,
+        type=between(-LARGEST_OFFSET, LARGEST_OFFSET),
+        metavar=("X", "Y"),
+        help="move what the model finds to where the labels lie, right and down in pixels of the "
+        "training images, as evaluate_single_model.py reports on them",
+    )
     add("--licence", help="what the weights may be used for; infer_cis.py -v prints it")
     return parser.parse_args()
 
@@ -43,6 +53,7 @@ def main(args: argparse.Namespace) -> None:
     quiet_libraries()
     from network.checkpoints import load_checkpoint, save_checkpoint
     from network.descriptions import MASK_THRESHOLD_RANGE, check_inference, mask_thresholds
+    from network.label_offset import label_offset
     from network.scale import with_short_side
 
     check_output(args.output, args.input)
@@ -57,6 +68,8 @@ def main(args: argparse.Namespace) -> None:
     inference["mask_threshold"] = {**mask_thresholds(inference), **given}
     if args.short_side:
         inference = with_short_side(inference, args.short_side)
+    if args.label_offset:
+        inference["label_offset"] = (label_offset(inference) + args.label_offset).tolist()
     try:
         check_inference(inference)
     except ValueError as error:

@@ -14,6 +14,8 @@ inference = dict(
     pixel_mean=None,  # mean and standard deviation of the grey values, blue green red;
     pixel_std=None,  # None: estimated from the training images
     size_divisor=32,
+    # label_offset=[x, y]: how far the labels lie beside the cells, in pixels of the training images
+    # to the right and down, where an evaluation says so; see network/label_offset.py
     # Of all models' boxes of a class with a larger IoU than `nms_iou` only the best stays. It moves
     # to the mean of the boxes with a larger IoU than `voting_iou`; None: it stays where it is.
     box_merging=dict(nms_iou=0.99, voting_iou=None),

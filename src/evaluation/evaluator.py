@@ -15,6 +15,7 @@ from cells.annotations import AnnotatedImage, AnnotationSet, read_ahead
 from cells.grey import AS_STORED, GreyRule
 from cells.instances import Candidates, Instances
 from evaluation.coco_ap import result_rows
+from evaluation.label_offsets import label_offsets
 from evaluation.metrics import ImageResult, compare_instances, image_result
 from evaluation.pictures import write_error_picture
 from evaluation.thresholds import ImageCurve, image_curve
@@ -33,12 +34,14 @@ class ImageEvaluation:
         before: the same before rescoring, where there is any.
         curve: scores against the confidence threshold, before rescoring.
         coco_rows: final predictions, see `coco_ap.result_rows`.
+        label_offsets: of the true cells that they find.
     """
 
     result: ImageResult
     before: ImageResult | None
     curve: ImageCurve
     coco_rows: list[dict]
+    label_offsets: np.ndarray
 
 
 class Evaluator:
@@ -89,6 +92,7 @@ class Evaluator:
             before=before,
             curve=curve,
             coco_rows=result_rows(record, instances, self.truth.category_ids),
+            label_offsets=label_offsets(instances, record, comparison),
         )
 
 

@@ -16,11 +16,14 @@ import pandas as pd
 from cells.annotations import AnnotationSet
 from evaluation.coco_ap import coco_average_precision
 from evaluation.evaluator import ImageEvaluation
+from evaluation.label_offsets import offset_advice, offset_table
 from evaluation.metrics import summarise
 from evaluation.thresholds import best_confidence
 from utils.files import atomic_path, sha256, write_json
 
 LIBRARIES = ("numpy", "torch", "torchvision", "mmcv-full", "mmdet", "pycocotools", "opencv-python")
+
+OFFSETS = "offset of the labels from the cells found, in pixels"
 
 
 def evaluation_tables(
@@ -29,7 +32,8 @@ def evaluation_tables(
     has_classes: bool,
     searching: bool,
 ) -> dict[str, pd.DataFrame]:
-    """Tables by title: competition metric (before and after rescoring), COCO AP, thresholds.
+    """Tables by title: competition metric (before and after rescoring), COCO AP, labels' offset,
+    thresholds.
 
     Args:
         evaluations: of all images.
@@ -46,6 +50,10 @@ def evaluation_tables(
     tables["COCO average precision"] = coco_average_precision(
         [e.coco_rows for e in evaluations], truth, class_agnostic=not has_classes
     )
+    types = [e.result.cell_type for e in evaluations]
+    offsets = offset_table([e.label_offsets for e in evaluations], types, names)
+    if len(offsets):
+        tables[OFFSETS] = offsets
     if searching:
         title = "confidence search" + " (before rescoring)" * bool(before)
         tables[title] = best_confidence([e.curve for e in evaluations], names)
@@ -53,9 +61,12 @@ def evaluation_tables(
 
 
 def print_tables(tables: dict[str, pd.DataFrame]) -> None:
-    """Print each table under its title."""
+    """Print each table under its title, and what follows from an offset of the labels."""
     for title, table in tables.items():
         print(f"{title}\n{table.round(4).to_string(na_rep='-')}\n")
+    advice = offset_advice(tables[OFFSETS]) if OFFSETS in tables else None
+    if advice:
+        print(f"{advice}\n")
 
 
 def write_report(

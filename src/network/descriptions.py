@@ -140,6 +140,8 @@ def check_inference(inference: object) -> None:
         _need_numbers(inference, ("pixel_size",), 1e-6, 1e6)
     _need_list(inference, "pixel_mean", 3, -1e6)
     _need_list(inference, "pixel_std", 3, 1e-6)
+    if "label_offset" in inference:
+        _need_list(inference, "label_offset", 2, -1e6)
     if "field" in inference:
         _need_list(inference, "field", 2, 1)
     if inference.get("resize", RESIZES[0]) not in RESIZES:

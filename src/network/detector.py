@@ -23,6 +23,7 @@ from cells.instances import Boxes
 from network.acceleration import accelerate
 from network.checkpoints import load_checkpoint, load_weights
 from network.descriptions import parameter_limit
+from network.label_offset import label_offset
 from network.mask_heads import mask_probabilities
 from network.models import build_model
 from network.scale import network_scale
@@ -234,6 +235,11 @@ class Detector:
             for chunk in zip(rois.split(MASK_CHUNK), classes.split(MASK_CHUNK), strict=True)
         ]
         return np.concatenate(chunks)
+
+    def label_offset(self, features: FeatureMaps) -> np.ndarray:
+        """How far labels would lie beside the cells, float32 [2], x y in original pixels."""
+        scale = features.source.img_meta["scale_factor"][:2]
+        return label_offset(self.inference) * network_scale(self.inference) / scale
 
 
 def _without_masks(roi_head: BaseModule) -> BaseModule:

@@ -20,6 +20,7 @@ from cells.masks import drawn_at
 from network.agreement import box_agreement
 from network.descriptions import mask_thresholds
 from network.detector import Detector, FeatureMaps, NetworkInput
+from network.label_offset import moved_to_labels
 from network.merging import (
     PostProcessing,
     class_threshold,
@@ -41,7 +42,7 @@ ZOOMS = (1.0, 0.8, 1.25)  # of the views of --tta scale
 class View:
     """One model looking at the image as it is, or mirrored, or at another scale.
 
-    Boxes and masks come back in the frame of the image.
+    Boxes and masks come back in the frame of the image, where its labels would lie.
     """
 
     detector: Detector
@@ -56,13 +57,19 @@ class View:
     def boxes(self, features: FeatureMaps, proposals: torch.Tensor) -> Boxes:
         """Detected boxes in original pixels."""
         found = self.detector.boxes(features, proposals)
-        return replace(found, boxes=self._mirror(found.boxes, features))
+        boxes = self._mirror(found.boxes, features)
+        size = features.source.image_size
+        return replace(found, boxes=moved_to_labels(boxes, self._label_offset(features), size))
 
     def mask_probabilities(self, features: FeatureMaps, boxes: Boxes) -> np.ndarray:
         """Mask probabilities of merged boxes, float32 [N, S, S]."""
-        mirrored = self._mirror(boxes.boxes, features)
+        on_cells = boxes.boxes - np.tile(self._label_offset(features), 2)
+        mirrored = self._mirror(on_cells, features)
         masks = self.detector.mask_probabilities(features, mirrored, boxes.labels)
         return masks[:, :, ::-1] if self.flip else masks
+
+    def _label_offset(self, features: FeatureMaps) -> np.ndarray:
+        return self.detector.label_offset(features) * np.float32(self.zoom)
 
     def _mirror(self, boxes: np.ndarray, features: FeatureMaps) -> np.ndarray:
         if not self.flip:

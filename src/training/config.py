@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from mmcv import Config, DictAction
 
+from network.label_offset import label_offset
 from utils.script import InputError
 
 REQUIRED = {"model", "inference", "augmentation", "optimizer", "max_iters", "live_norm"}
@@ -48,15 +49,15 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
 def training_pipeline(config: Config) -> list[dict]:
     """Load, augment as the config says, and normalise as inference does.
 
-    Steps whose amounts are relative to inference's scale and normalisation are told these.
+    Steps whose amounts are relative to inference's scale and normalisation are told these, and
+    those that resample the labels how far these lie beside the cells.
     """
     inference = config.inference
     mean, std = (float(np.mean(inference[name])) for name in ("pixel_mean", "pixel_std"))
+    resampling = dict(network_scale=inference.scale, label_offset=label_offset(inference).tolist())
     known = {
-        "RandomWarp": dict(network_scale=inference.scale, fill=mean),
-        "ResizeToNetwork": dict(
-            network_scale=inference.scale, library=inference.get("resize", "opencv")
-        ),
+        "RandomWarp": dict(resampling, fill=mean),
+        "ResizeToNetwork": dict(resampling, library=inference.get("resize", "opencv")),
         "RandomIntensity": dict(mean=mean, std=std),
     }
     return [

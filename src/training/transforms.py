@@ -95,6 +95,8 @@ class RandomWarp:
         elastic_sigma: smoothness of the displacement, in output pixels.
         min_visible: cells with a smaller share of their area left are dropped.
         fill: grey value outside the image.
+        label_offset: how far the labels lie from the cells, x y in input pixels, see
+            `network.label_offset`; it is taken off.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class RandomWarp:
         elastic_sigma: float = 24.0,
         min_visible: float = 0.2,
         fill: float = 128.0,
+        label_offset: Sequence[float] = (0.0, 0.0),
     ) -> None:
         self.size = tuple(size)
         self.network_scale = network_scale
@@ -118,6 +121,7 @@ class RandomWarp:
         self.elastic_sigma = elastic_sigma
         self.min_visible = min_visible
         self.fill = fill
+        self.label_offset = np.array(label_offset)
 
     def __call__(self, results: dict) -> dict:
         image = results["img"]
@@ -131,8 +135,10 @@ class RandomWarp:
             image, source, None, cv2.INTER_LINEAR, borderValue=(self.fill,) * 3
         )
         results["img_shape"] = results["img"].shape
-        self._warp_cells(results, matrix, displacement)
-        results["gt_bboxes_ignore"] = self._warp_boxes(results["gt_bboxes_ignore"], matrix)
+        from_labels = matrix.copy()
+        from_labels[:, 2] -= matrix[:, :2] @ self.label_offset
+        self._warp_cells(results, from_labels, displacement)
+        results["gt_bboxes_ignore"] = self._warp_boxes(results["gt_bboxes_ignore"], from_labels)
         return results
 
     def _matrix(self, shape: tuple[int, int]) -> np.ndarray:
@@ -197,11 +203,18 @@ class ResizeToNetwork:
     Args:
         network_scale: inference's output pixels per input pixel.
         library: inference's, see `cells.images.resize`.
+        label_offset: see `RandomWarp`.
     """
 
-    def __init__(self, network_scale: float, library: str = "opencv") -> None:
+    def __init__(
+        self,
+        network_scale: float,
+        library: str = "opencv",
+        label_offset: Sequence[float] = (0.0, 0.0),
+    ) -> None:
         self.network_scale = network_scale
         self.library = library
+        self.label_offset = np.array(label_offset)
 
     def __call__(self, results: dict) -> dict:
         crop, image = results["img"].shape[:2], results["ori_shape"][:2]
@@ -209,10 +222,15 @@ class ResizeToNetwork:
         height, width = (max(1, round(side * factor)) for side in crop)
         results["img"] = resize(results["img"], (width, height), self.library)
         results["img_shape"] = results["img"].shape
-        results["gt_masks"] = results["gt_masks"].resize((height, width))
-        factors = np.tile((width / crop[1], height / crop[0]), 2).astype(np.float32)
+        factors = np.array([width / crop[1], height / crop[0]])
+        # pixel edges map to pixel edges, as in `resize`
+        shift = factors / 2 - 0.5 - factors * self.label_offset
+        matrix = np.column_stack([np.diag(factors), shift])
+        results["gt_masks"] = results["gt_masks"].warp(matrix, (height, width))
         for key in results["bbox_fields"]:
-            results[key] = results[key] * factors
+            moved = (results[key] - np.tile(self.label_offset, 2)) * np.tile(factors, 2)
+            limits = np.tile([width, height], 2)
+            results[key] = np.clip(moved, 0, limits).astype(np.float32)
         return results
 
 

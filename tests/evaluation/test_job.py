@@ -15,7 +15,7 @@ from discs import SIZE, annotated, disc, predicted
 
 from evaluation.coco_ap import result_rows
 from evaluation.job import add_arguments, run_evaluation
-from evaluation.report import write_results
+from evaluation.report import OFFSETS, write_results
 from utils.files import sha256
 from utils.script import InputError
 
@@ -76,8 +76,9 @@ def test_tables_and_files(folder, capsys):
     )
     printed = capsys.readouterr().out
     assert [title for title in tables if title in printed] == [
-        *("competition metric", "COCO average precision", "confidence search")
+        *("competition metric", "COCO average precision", OFFSETS, "confidence search")
     ]
+    assert [tables[OFFSETS]["all"][name] for name in ("cells", "x", "y")] == [2, 0, 0]
     # image a: one of two cells found, and a false one; image b: all
     metric = tables["competition metric"]
     assert metric["disc"]["mAP"] == pytest.approx(1 / 3)

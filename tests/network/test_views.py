@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 import torch
 from helpers import CLASS_NAMES
 
+from network.detector import Detector
 from network.ensemble import Ensemble, load_ensemble
+from network.label_offset import moved_to_labels
 from network.merging import PostProcessing
 from network.tiling import TiledEnsemble
 from utils.script import InputError
@@ -50,6 +53,43 @@ def test_a_mirrored_view_answers_as_a_straight_one_that_sees_the_mirrored_image(
         atol=1e-4,
     )
     assert np.abs(masks - masks[:, :, ::-1]).max() > 0.01
+
+
+def told_offset(ensemble, offset) -> Detector:
+    """The model with labels that lie beside the cells."""
+    detector = copy.copy(ensemble.views[0].detector)
+    detector.inference = {**detector.inference, "label_offset": offset}
+    return detector
+
+
+@pytest.mark.parametrize("tta", [(), ("flip",), ("scale",)])
+@pytest.mark.parametrize("image_scale", [1.0, 0.5])
+def test_boxes_lie_where_labels_would_and_masks_are_of_the_cells(ensemble, image, tta, image_scale):
+    """In a mirrored view and at another scale, too; a training pixel is 1 / image_scale pixels."""
+    plain = Ensemble([ensemble.views[0].detector], tta=tta).views[-1]
+    moved = Ensemble([told_offset(ensemble, [2.0, -1.0])], tta=tta).views[-1]
+    (features,) = plain.detector.features([plain.prepare(image, image_scale)])
+    proposals = plain.detector.proposals(features)
+    expected, found = plain.boxes(features, proposals), moved.boxes(features, proposals)
+    inside = (expected.boxes > 0.1) & (expected.boxes < np.float32([119.9, 89.9] * 2))
+    assert inside.any()
+    shift = np.float32([2, -1, 2, -1]) / image_scale
+    np.testing.assert_allclose(
+        found.boxes, np.where(inside, expected.boxes + shift, expected.boxes), atol=0.05
+    )
+    clear = inside.all(axis=1)
+    np.testing.assert_allclose(
+        moved.mask_probabilities(features, found[clear]),
+        plain.mask_probabilities(features, expected[clear]),
+        atol=1e-3,
+    )
+
+
+def test_what_the_border_cuts_stays_at_the_border():
+    boxes = np.float32([[0, 0, 5, 5], [3, 4, 120, 90], [3, 4, 119, 89]])
+    moved = moved_to_labels(boxes, np.float32([1, -2]), (90, 120))
+    assert moved.tolist() == [[0, 0, 6, 3], [4, 2, 120, 90], [4, 2, 120, 87]]
+    assert moved.dtype == np.float32
 
 
 def test_the_views_of_an_ensemble(ensemble):

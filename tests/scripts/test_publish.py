@@ -15,6 +15,7 @@ from utils.script import InputError
 
 def publish(path, output, **options) -> dict:
     values = {"confidence": [], "mask_threshold": [], "short_side": None, "licence": None}
+    values["label_offset"] = None
     main(Namespace(input=str(path), output=str(output), **{**values, **options}))
     return load_checkpoint(output)
 
@@ -29,6 +30,15 @@ def test_options_change_what_inference_reads(untrained, tmp_path):
     assert inference["short_side"] == 192
     weights = [value for name, value in made["state_dict"].items() if "running_" not in name]
     assert {v.dtype for v in weights if v.is_floating_point()} == {torch.float16}
+
+
+def test_an_offset_of_the_labels_is_added_to_the_one_that_is_known(untrained, tmp_path):
+    first = publish(untrained(), tmp_path / "x.pth", label_offset=[-0.25, 0.5])
+    assert json.loads(first["meta"]["inference"])["label_offset"] == [-0.25, 0.5]
+    second = publish(tmp_path / "x.pth", tmp_path / "y.pth", label_offset=[0.5, 0.25])
+    assert json.loads(second["meta"]["inference"])["label_offset"] == [0.25, 0.75]
+    kept = publish(tmp_path / "y.pth", tmp_path / "z.pth")
+    assert json.loads(kept["meta"]["inference"])["label_offset"] == [0.25, 0.75]
 
 
 def test_the_licence_stays_and_the_training_s_state_goes(untrained, tmp_path):

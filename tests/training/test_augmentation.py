@@ -263,6 +263,37 @@ def test_crops_are_resized_with_all_that_is_on_them():
     assert tiny["img"].shape == (1, 1, 3)
 
 
+def test_an_offset_of_the_labels_is_taken_off_before_anything_is_mirrored(monkeypatch):
+    """Labels a pixel right of and 2 above the cell; the view is turned over and twice as large."""
+    cell, labelled = np.zeros((40, 60), bool), np.zeros((40, 60), bool)
+    cell[10:20, 15:35] = True
+    labelled[8:18, 16:36] = True
+    sample = sample_of(labelled) | dict(img=np.where(cell[..., None], 200, 50).astype(np.uint8))
+    sample["img"] = np.repeat(sample["img"], 3, axis=2)
+    warp = RandomWarp((120, 80), 1.0, label_offset=(1.0, -2.0))
+    # pixel edges stay edges: centres at integers move by half a pixel more
+    found = fixed(warp, monkeypatch, [[2, 0, 0.5], [0, -2, 78.5]])(sample)
+    ys, xs = np.nonzero(found["img"][..., 0] > 125)
+    seen = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+    assert seen == [30, 40, 70, 60]
+    assert found["gt_bboxes"].tolist() == [seen]
+    np.testing.assert_allclose(found["gt_bboxes_ignore"], [seen], atol=2)
+
+
+def test_an_offset_of_the_labels_is_taken_off_a_crop():
+    mask = np.zeros((40, 60), bool)
+    mask[0:10, 15:35] = True
+    found = ResizeToNetwork(2.0, label_offset=(0.5, -3.0))(sample_of(mask))
+    boxes = found["gt_bboxes"], found["gt_bboxes_ignore"], found["gt_masks"].get_bboxes()
+    assert [own.tolist() for own in boxes] == [[[29, 6, 69, 26]]] * 3
+    outside = ResizeToNetwork(2.0, label_offset=(0.0, 4.0))(sample_of(mask))
+    assert (
+        outside["gt_bboxes"].tolist()
+        == [[30, 0, 70, 12]]
+        == [*outside["gt_masks"].get_bboxes().tolist()]
+    )
+
+
 CALM = dict(contrast=(1.0, 1.0), brightness=0.0, blur=0.21, noise=0.0)
 STEP = np.full((40, 40, 3), 100, np.uint8)
 STEP[:, 20:] = 120

@@ -96,6 +96,15 @@ def test_crops_are_resized_as_inference_says():
     assert step["library"] == "pillow"
 
 
+def test_steps_that_resample_labels_know_their_offset():
+    for options, offset in (([], [0, 0]), (["inference.label_offset=[-0.1,0.5]"], [-0.1, 0.5])):
+        config = load_config(TINY, options)
+        config.augmentation = [dict(type="ResizeToNetwork"), dict(type="RandomWarp", size=(8, 8))]
+        steps = {step["type"]: step for step in training_pipeline(config)}
+        for name in ("ResizeToNetwork", "RandomWarp"):
+            assert steps[name]["label_offset"] == pytest.approx(offset)
+
+
 def test_evaluations_do_not_make_another_run():
     check_same_run(
         "x.pth", record(load_config(TINY)), record(load_config(TINY, ["eval_interval=7"]))
