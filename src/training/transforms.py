@@ -189,9 +189,13 @@ class RandomWarp:
 
 
 def _moved(boxes: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least and largest x y of transformed boxes [N, 4], each float64 [N, 2]."""
-    corners = boxes[:, [[0, 1], [2, 1], [0, 3], [2, 3]]] @ matrix[:, :2].T + matrix[:, 2]
-    return corners.min(axis=1), corners.max(axis=1)
+    """Least and largest x y of transformed boxes [N, 4], each float64 [N, 2].
+
+    The matrix takes pixel centres at integers; edges of boxes lie half a pixel before and behind.
+    """
+    corners = boxes[:, [[0, 1], [2, 1], [0, 3], [2, 3]]] - 0.5
+    moved = corners @ matrix[:, :2].T + matrix[:, 2] + 0.5
+    return moved.min(axis=1), moved.max(axis=1)
 
 
 @PIPELINES.register_module()

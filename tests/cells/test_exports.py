@@ -195,7 +195,7 @@ def test_rows_of_coco(tmp_path):
             "id": number,
             "image_id": "plate_a",
             "category_id": number,
-            "bbox": [29, 9, 6, 4],  # the one of the instance, which `scene` moves
+            "bbox": [30, 10, 6, 4],  # of the mask; `scene` moves the one of the instance
             "area": 23,
             "iscrowd": 0,
             "score": pytest.approx((0.9, 0.5)[number - 1]),

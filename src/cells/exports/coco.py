@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pycocotools import mask as coco_mask
+
 from cells.exports.segmented import SegmentedImage
-from cells.masks import binary_crops
 from cells.rle import to_rles
 from utils.files import write_json
 
 
 def write_coco(path: Path, segmented: SegmentedImage) -> None:
-    """A COCO file of this image with RLE masks and scores; cells may overlap in it.
+    """A COCO file of this image with RLE masks, their tight boxes, and scores; cells may overlap.
 
     Its `file_name` is relative to the folder that was segmented, which is the `--image_dir` of a
     training on it.
@@ -24,20 +25,13 @@ def write_coco(path: Path, segmented: SegmentedImage) -> None:
             "image_id": name,
             "category_id": int(label) + 1,
             "segmentation": rle,
-            "bbox": [float(v) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])],
-            "area": int(crop.sum()),
+            "bbox": [float(side) for side in coco_mask.toBbox(rle)],
+            "area": int(coco_mask.area(rle)),
             "iscrowd": 0,
             "score": float(score),
         }
-        for i, (label, rle, box, crop, score) in enumerate(
-            zip(
-                instances.labels,
-                to_rles(instances),
-                instances.boxes,
-                binary_crops(instances),
-                instances.scores,
-                strict=True,
-            )
+        for i, (label, rle, score) in enumerate(
+            zip(instances.labels, to_rles(instances), instances.scores, strict=True)
         )
     ]
     image = {"id": name, "file_name": segmented.file_name, "width": width, "height": height}
