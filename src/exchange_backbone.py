@@ -93,7 +93,6 @@ def training_images(
     Returns:
         float32 [N, 3, H, W], normalised.
     """
-    import torch
 
     from cells.annotations import annotation_file, load_annotations
     from network.scale import network_scale
@@ -104,10 +103,7 @@ def training_images(
     records = load_annotations(path, args.image_dir, args.skip_invalid).images
     config.inference = {**inference, "scale": network_scale(inference)}
     loader = training_loader(config, records, batch_size=args.batch_size, workers=args.workers)
-    return (
-        unpack(batch["img"], device).contiguous(memory_format=torch.channels_last)
-        for batch in loader
-    )
+    return (unpack(batch["img"], device) for batch in loader)
 
 
 if __name__ == "__main__":

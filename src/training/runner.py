@@ -79,7 +79,6 @@ class TrainingModel(nn.Module):
     def train_step(self, batch: dict, optimizer: torch.optim.Optimizer) -> dict:
         """Losses of one batch, in the form that mmcv's runner expects."""
         data = {key: unpack(value, self.device) for key, value in batch.items()}
-        data["img"] = data["img"].contiguous(memory_format=torch.channels_last)
         losses = self.runnable(**data, return_loss=True)
         loss, log_vars = self.detector._parse_losses(losses)
         if not torch.isfinite(loss):
@@ -99,12 +98,12 @@ def train_in_dtype(detector: nn.Module, dtype: torch.dtype, device: torch.device
 def unpack(
     container: DataContainer, device: torch.device
 ) -> torch.Tensor | list[torch.Tensor] | list[dict]:
-    """What a collated batch holds under one key, on the device."""
+    """What a collated batch holds under one key, on the device; images channels_last."""
     (value,) = container.data  # one chunk: a process drives one device
     if container.cpu_only:
         return value
     if isinstance(value, torch.Tensor):
-        return value.to(device, non_blocking=True)
+        return value.to(device, non_blocking=True, memory_format=torch.channels_last)
     return [item.to(device, non_blocking=True) for item in value]
 
 
