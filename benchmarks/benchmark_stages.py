@@ -78,19 +78,24 @@ def examine(model: Ensemble, record: AnnotatedImage, image: np.ndarray) -> dict[
     from cells.instances import Boxes
     from evaluation.metrics import compare_instances
     from network.box_pairs import box_ious
+    from network.label_offset import moved_to_labels
 
-    detector = model.views[0].detector
-    (features,) = detector.features([detector.prepare(image)])
-    proposals = detector.proposals(features)
-    found = detector.boxes(features, proposals)
+    view = model.views[0]
+    (features,) = view.detector.features([view.prepare(image)])
+    proposals = view.detector.proposals(features)
+    found = view.boxes(features, proposals)
     found = found[found.labels == record.cell_type]
     cells = ~record.iscrowd
     true = Boxes(record.boxes[cells], np.ones(cells.sum(), np.float32), record.labels[cells])
     in_true = draw(model, features, true)
-    scale = features.source.img_meta["scale_factor"]
+    proposed = moved_to_labels(
+        proposals[:, :4].numpy() / features.source.img_meta["scale_factor"],
+        view.detector.label_offset(features),
+        features.source.image_size,
+    )
     return {
         "type": record.cell_type,
-        "proposal": box_ious(proposals[:, :4].numpy() / scale, true.boxes).max(0, initial=0),
+        "proposal": box_ious(proposed, true.boxes).max(0, initial=0),
         "box": box_ious(found.boxes, true.boxes).max(0, initial=0),
         "mask": mask_ious(
             draw(model, features, found[found.scores >= LEAST_SCORE]), record.cell_rles
@@ -107,10 +112,10 @@ def draw(model: Ensemble, features: FeatureMaps, boxes: Boxes) -> Instances:
     from cells.masks import drawn_at
     from network.merging import class_threshold, mean_masks
 
-    size, detector = features.source.image_size, model.views[0].detector
+    size = features.source.image_size
     if not len(boxes):
         return Instances.empty(size)
-    masks = detector.mask_probabilities(features, boxes.boxes, boxes.labels)
+    masks = model.views[0].mask_probabilities(features, boxes)
     threshold = class_threshold(
         model.post_processing.mask_threshold, model.class_names[boxes.labels[0]]
     )
